@@ -1,0 +1,138 @@
+"""Facts of a `job/<server>/<id>` and of a `task/<server>/<id>` stream, in CVAT's terms."""
+
+from __future__ import annotations
+
+import msgspec
+
+from events.annotations import Annotation, Kind, LabelSpec
+from events.registry import Fact, event
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One annotation with other facets than before.
+
+    old, new  facet → value, the changed facets only; an absent key is an absent facet
+    """
+
+    kind: Kind
+    id: int
+    frame: int
+    old: dict[str, object] = {}
+    new: dict[str, object] = {}
+
+
+@event("JobDiscovered")
+class JobDiscovered(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A job was seen for the first time. Dates are CVAT's own text."""
+
+    task: int
+    project: int | None = None
+    type: str = "annotation"
+    start_frame: int
+    stop_frame: int
+    created_date: str = ""
+    stage: str = ""
+    state: str = ""
+    assignee: int | None = None
+
+
+@event("JobChanged")
+class JobChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Members of the job itself changed (stage, state, assignee, project, …), not its labels."""
+
+    old: dict[str, object] = {}
+    new: dict[str, object] = {}
+
+
+@event("JobSchemaChanged")
+class JobSchemaChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The classes and attributes of the job are other ones than before; `labels` is all of them.
+
+    What the change itself does to untouched annotations (a renamed class, an attribute that now
+    shows its default) is no edit: `projections.schema_change` carries them over.
+    """
+
+    labels: tuple[LabelSpec, ...]
+
+
+@event("AnnotationsObserved")
+class AnnotationsObserved(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """One stable read of a job, as the difference to the one before.
+
+    updated_date  the job's, equal before and after the read
+    since         the `updated_date` of the previous read: saves in between may have been missed
+    baseline      the first look at a job: what is there, not what somebody added
+    part, parts   a large observation is several events of one atomic append
+    removed       whole, so that what vanished can be put back
+    """
+
+    updated_date: str
+    since: str | None = None
+    baseline: bool = False
+    part: int = 1
+    parts: int = 1
+    added: tuple[Annotation, ...] = ()
+    changed: tuple[Change, ...] = ()
+    removed: tuple[Annotation, ...] = ()
+
+
+@event("JobSettled")
+class JobSettled(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The job was quiet long enough that no half of a save can be hanging."""
+
+    updated_date: str
+
+
+@event("ActorLearned")
+class ActorLearned(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A late delivery names who made an observed change; the event itself is never changed."""
+
+    position: int
+    actors: tuple[str, ...]
+
+
+@event("JobUnreachable")
+class JobUnreachable(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The job cannot be read with our rights (401, 403, or absent from a list)."""
+
+    status: int
+    reason: str = ""
+
+
+@event("JobUnreadable")
+class JobUnreadable(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The server answers errors for the job's annotations; the last good state stands."""
+
+    status: int
+    reason: str = ""
+
+
+@event("JobReadable")
+class JobReadable(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A job that was unreachable or unreadable can be read again."""
+
+
+@event("JobDeleted")
+class JobDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """404 by the job's own URL while the account itself is answered. No label is deleted."""
+
+
+@event("FramesDeleted")
+class FramesDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The deleted frames of a task are other ones now; their annotations stay where they are."""
+
+    old: tuple[int, ...] = ()
+    new: tuple[int, ...] = ()
+
+
+@event("TaskChanged")
+class TaskChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Members of a task changed (name, project, status, assignee)."""
+
+    old: dict[str, object] = {}
+    new: dict[str, object] = {}
+
+
+@event("TaskDeleted")
+class TaskDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """404 by the task's own URL while the account itself is answered. No label is deleted."""

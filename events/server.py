@@ -1,0 +1,52 @@
+"""Facts of a `server/<name>` stream: what reached us from one CVAT server."""
+
+from __future__ import annotations
+
+from events.registry import Fact, event
+
+
+@event("DeliveryReceived")
+class DeliveryReceived(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """One webhook request with a valid signature. A hint that a job may have changed, no more.
+
+    body_hash       SHA-256 (hex) of the canonical JSON: a redelivery orders its keys anew
+    before_update   names of the changed members, None where the server does not tell
+    """
+
+    webhook: int | None = None
+    event: str
+    resource: str = ""
+    resource_id: int | None = None
+    job: int | None = None
+    task: int | None = None
+    project: int | None = None
+    updated_date: str | None = None
+    before_update: tuple[str, ...] | None = None
+    sender: int | None = None
+    body_hash: str
+
+
+@event("DeliveryRefused")
+class DeliveryRefused(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A request to the webhook address that was not taken (signature, size, form). Counted."""
+
+    reason: str
+    count: int = 1
+
+
+@event("SweepCompleted")
+class SweepCompleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """All jobs in sight were compared with what was recorded."""
+
+    jobs: int
+    changed: int = 0
+    gone: int = 0
+
+
+@event("ServerChanged")
+class ServerChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Ids may belong to other work now (restored or reinstalled): its jobs are frozen."""
+
+    reason: str
+    old: dict[str, object] = {}
+    new: dict[str, object] = {}

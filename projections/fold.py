@@ -1,0 +1,47 @@
+"""A fold: how one family of tables follows from the log, event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from events.envelope import Recorded
+from events.registry import Fact
+from projections.tables import Table, Tables
+
+Handler = Callable[[Tables, Recorded, Any], None]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """State that follows from the log alone.
+
+    revision  raised when the meaning changes; the projector then rebuilds from the first event
+    handlers  event type → what it does to the tables
+    ignores   event types that mean nothing here, by name, so that a new one cannot be forgotten
+    """
+
+    name: str
+    revision: int
+    tables: tuple[Table[Any], ...]
+    handlers: Mapping[type[Fact], Handler]
+    ignores: frozenset[type[Fact]] = field(default_factory=frozenset)
+
+    def apply(self, tables: Tables, at: Recorded, fact: Fact) -> None:
+        """Bring one event's effect into the tables."""
+        handler = self.handlers.get(type(fact))
+        if handler is not None:
+            handler(tables, at, fact)
+        else:
+            assert type(fact) in self.ignores, f"{self.name} does not know {type(fact).__name__}"
+
+
+def replay(
+    folds: Iterable[Fold], tables: Tables, events: Iterable[tuple[Recorded, Fact]]
+) -> None:
+    """Fold events, in order, into tables."""
+    folds = tuple(folds)
+    for at, fact in events:
+        for fold in folds:
+            fold.apply(tables, at, fact)
