@@ -1,0 +1,1 @@
+"""Protocols that handlers know; adapters fulfil them, the composition root joins them."""
