@@ -1,0 +1,1 @@
+"""Event stores: the log in memory, the log in SQLite, and what proves it."""

@@ -1,0 +1,143 @@
+"""Where an append comes to stand: the rules that every store shares, without any I/O.
+
+A ledger answers what is in the log already; `Placing` answers for what was placed
+in the same group but is not in the log yet.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from daemon.ports.store import Appended, IdReused, WrongVersion
+from daemon.store.prepare import Batch, Prepared
+from events.envelope import Recorded, leaf_hash
+
+
+class Known(NamedTuple):
+    """What the log says about an event id."""
+
+    position: int
+    stream: str
+    type: str
+
+
+class Ledger(Protocol):
+    """What is in the log."""
+
+    def version(self, stream: str) -> int:
+        """Return the version of a stream, 0 if it was never written."""
+
+    def known(self, id: bytes) -> Known | None:
+        """Return the event with this id."""
+
+
+class Head(NamedTuple):
+    """The end of the log.
+
+    id_last  the greatest event id, so that a later one needs no look-up
+    """
+
+    position: int = 0
+    recorded_at: int = 0
+    id_last: bytes = b""
+
+
+class Placing:
+    """One group of appends on its way into one transaction."""
+
+    def __init__(self, ledger: Ledger, head: Head, now_us: int) -> None:
+        self._ledger = ledger
+        self._position = head.position
+        self._id_last = head.id_last
+        # Time never goes back in the log, even if the clock does.
+        self._recorded_at = max(now_us, head.recorded_at)
+        self._known: dict[bytes, Known] = {}
+        self.versions: dict[str, int] = {}
+        self.rows: list[Recorded] = []
+        self.blobs: dict[bytes, bytes] = {}
+
+    @property
+    def head(self) -> Head:
+        """The end of the log once this group is written."""
+        return Head(self._position, self._recorded_at, self._id_last)
+
+    def place(self, batch: Batch) -> Appended:
+        """Give every event of an append its place, or refuse all of it.
+
+        Raises WrongVersion, IdReused; then the group stands as it stood before.
+        """
+        if repeated := self._repeated(batch):
+            return repeated
+        for stream, expected in batch.expects.items():
+            if (actual := self._version(stream)) != expected:
+                raise WrongVersion(stream=stream, version_expected=expected, version_actual=actual)
+        self.blobs.update(batch.blobs)
+        return Appended(positions=tuple([self._row(one) for one in batch.events]))
+
+    def _repeated(self, batch: Batch) -> Appended | None:
+        found = [self._found(one.event.id) for one in batch.events]
+        if not any(found):
+            return None
+        for known, one in zip(found, batch.events, strict=True):
+            if known is None or (known.stream, known.type) != (one.event.stream, one.type):
+                raise IdReused(
+                    "some ids of this append are in the log, but not all of it as given",
+                    id=one.event.id.hex(),
+                    stream=one.event.stream,
+                    position=known and known.position,
+                    hint="nothing was written; a repeated append gives the same events again",
+                )
+        return Appended(positions=tuple(k.position for k in found if k), repeated=True)
+
+    def _found(self, id: bytes) -> Known | None:
+        # Ids rise with time (UUIDv7), so most are greater than all before: no look-up.
+        if id > self._id_last:
+            return None
+        return self._known.get(id) or self._ledger.known(id)
+
+    def _version(self, stream: str) -> int:
+        version = self.versions.get(stream)
+        return self._ledger.version(stream) if version is None else version
+
+    def _row(self, one: Prepared) -> int:
+        event = one.event
+        position = self._position = self._position + 1
+        version = self.versions[event.stream] = self._version(event.stream) + 1
+        self._known[event.id] = Known(position, event.stream, one.type)
+        if event.id > self._id_last:
+            self._id_last = event.id
+        leaf = leaf_hash(
+            position,
+            event.stream,
+            version,
+            event.id,
+            one.type,
+            one.schema,
+            self._recorded_at,
+            event.occurred_at,
+            event.actor,
+            event.evidence,
+            event.correlation,
+            event.causation,
+            one.codec,
+            one.payload,
+        )
+        row = Recorded(
+            position=position,
+            stream=event.stream,
+            version=version,
+            id=event.id,
+            type=one.type,
+            schema=one.schema,
+            recorded_at=self._recorded_at,
+            occurred_at=event.occurred_at,
+            actor=event.actor,
+            evidence=event.evidence,
+            correlation=event.correlation,
+            causation=event.causation,
+            codec=one.codec,
+            payload=one.payload,
+            leaf=leaf,
+        )
+        self.rows.append(row)
+        return row.position

@@ -1,0 +1,143 @@
+"""From a new event to the bytes that will be stored: checked, encoded, lifted, compressed."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import orjson
+
+from daemon.ports.store import EventRefused
+from events import blobs, registry
+from events.envelope import EVIDENCE, ID_BYTES, Codec, NewEvent, Recorded
+from events.registry import Encoded, Fact
+
+STREAM_BYTES_MAX: Final = 512
+ACTOR_BYTES_MAX: Final = 512
+EVENTS_PER_APPEND_MAX: Final = 100_000
+PAYLOAD_BYTES_MAX: Final = 64 * 2**20
+COMPRESS_BYTES_MIN: Final = 1024  # below, zlib saves less than it costs
+ZLIB_LEVEL: Final = 1
+
+# Past these an append is prepared in a thread: the loop answers webhooks meanwhile.
+INLINE_EVENTS_MAX: Final = 64
+INLINE_BYTES_MAX: Final = 64 * 1024
+
+_TIME_MIN, _TIME_MAX = -(2**62), 2**62
+
+
+class Prepared(NamedTuple):
+    """One event, ready to get its place."""
+
+    event: NewEvent
+    type: str
+    schema: int
+    codec: Codec
+    payload: bytes
+
+
+class Batch(NamedTuple):
+    """One append, ready to be written."""
+
+    events: Sequence[Prepared]
+    blobs: Mapping[bytes, bytes]
+    expects: Mapping[str, int]
+    bytes: int
+
+
+async def prepare(events: Sequence[NewEvent], expects: Mapping[str, int], salt: bytes) -> Batch:
+    """Check and encode an append, in a thread when it is large.
+
+    Raises EventRefused, NotCanonical, UnknownEvent.
+    """
+    expects = dict(expects)
+    if len(events) > INLINE_EVENTS_MAX:
+        return await asyncio.to_thread(lambda: _stored(_encoded(events), expects, salt))
+    encoded = _encoded(events)
+    if sum(len(one.payload) for _, one in encoded) > INLINE_BYTES_MAX:
+        return await asyncio.to_thread(_stored, encoded, expects, salt)
+    return _stored(encoded, expects, salt)
+
+
+def fact_of(recorded: Recorded, blob: Callable[[bytes], bytes]) -> Fact:
+    """Turn a stored row into its fact; `blob` gives the spelled value of a name."""
+
+    def look_up(name: str) -> object:
+        return orjson.loads(blob(bytes.fromhex(name)))
+
+    return registry.decode(recorded.type, recorded.schema, payload_of(recorded), blob=look_up)
+
+
+def payload_of(recorded: Recorded) -> bytes:
+    """Return the canonical payload, decompressed within PAYLOAD_BYTES_MAX."""
+    if recorded.codec == "json":
+        return recorded.payload
+    inflate = zlib.decompressobj()
+    payload = inflate.decompress(recorded.payload, PAYLOAD_BYTES_MAX)
+    if not inflate.eof or inflate.unused_data:
+        raise zlib.error("the compressed payload does not end where it should")
+    return payload
+
+
+def _encoded(events: Sequence[NewEvent]) -> list[tuple[NewEvent, Encoded]]:
+    if not events:
+        raise EventRefused("an append needs at least one event")
+    if len(events) > EVENTS_PER_APPEND_MAX:
+        raise EventRefused(
+            "an append holds too many events", events=len(events), limit=EVENTS_PER_APPEND_MAX
+        )
+    if len({event.id for event in events}) < len(events):
+        raise EventRefused("two events of one append have the same id")
+    return [(_checked(event), registry.encode(event.fact)) for event in events]
+
+
+def _stored(
+    encoded: Sequence[tuple[NewEvent, Encoded]], expects: Mapping[str, int], salt: bytes
+) -> Batch:
+    lifted: dict[bytes, bytes] = {}
+    prepared = [_one(event, one, salt, lifted) for event, one in encoded]
+    size = sum(len(one.payload) for one in prepared) + sum(map(len, lifted.values()))
+    return Batch(prepared, lifted, expects, size)
+
+
+def _one(event: NewEvent, one: Encoded, salt: bytes, lifted: dict[bytes, bytes]) -> Prepared:
+    name, schema, payload = one
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise EventRefused(
+            "an event is too large", type=name, bytes=len(payload), limit=PAYLOAD_BYTES_MAX
+        )
+    if len(payload) > blobs.BLOB_BYTES_MIN:
+        payload, found = blobs.lift(payload, salt)
+        lifted |= found
+    if len(payload) > COMPRESS_BYTES_MIN:
+        packed = zlib.compress(payload, ZLIB_LEVEL)
+        if len(packed) < len(payload):
+            return Prepared(event, name, schema, "json+zlib", packed)
+    return Prepared(event, name, schema, "json", payload)
+
+
+def _checked(event: NewEvent) -> NewEvent:
+    ids = (event.id, event.correlation or event.id, event.causation or event.id)
+    if any(type(id) is not bytes or len(id) != ID_BYTES for id in ids):
+        raise EventRefused("an id is not 16 bytes", stream=event.stream)
+    _check_name("stream", event.stream, STREAM_BYTES_MAX)
+    if event.actor is not None:
+        _check_name("actor", event.actor, ACTOR_BYTES_MAX)
+    if event.evidence not in EVIDENCE:
+        raise EventRefused("an unknown kind of evidence", evidence=event.evidence)
+    if event.occurred_at is not None and not _TIME_MIN < event.occurred_at < _TIME_MAX:
+        raise EventRefused("a time that is no time", occurred_at=event.occurred_at)
+    return event
+
+
+def _check_name(what: str, name: str, bytes_max: int) -> None:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as exc:
+        raise EventRefused(f"a {what} name is not valid Unicode", name=ascii(name)[:80]) from exc
+    if not 0 < size <= bytes_max or "\0" in name:
+        raise EventRefused(
+            f"a {what} name is empty, too long or holds NUL", name=name[:80], limit_bytes=bytes_max
+        )
