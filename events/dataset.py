@@ -124,3 +124,16 @@ class ManifestAcknowledged(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     manifest: str
     digest: str
+
+
+FACTS = (
+    DatasetOpened,
+    DatasetChanged,
+    SamplesAdded,
+    SamplesChanged,
+    SamplesRemoved,
+    DatasetLabelsChanged,
+    ManifestScanned,
+    ManifestRejected,
+    ManifestAcknowledged,
+)

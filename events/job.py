@@ -48,11 +48,14 @@ class JobChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
 class JobSchemaChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """The classes and attributes of the job are other ones than before; `labels` is all of them.
 
-    What the change itself does to untouched annotations (a renamed class, an attribute that now
-    shows its default) is no edit: `projections.schema_change` carries them over.
+    carried  annotations that read differently by that alone (a renamed class, an attribute that
+             now shows its default): no edit of anybody
+    removed  annotations that went with a deleted class
     """
 
     labels: tuple[LabelSpec, ...]
+    carried: tuple[Change, ...] = ()
+    removed: tuple[Annotation, ...] = ()
 
 
 @event("AnnotationsObserved")
@@ -136,3 +139,20 @@ class TaskChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
 @event("TaskDeleted")
 class TaskDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """404 by the task's own URL while the account itself is answered. No label is deleted."""
+
+
+FACTS = (
+    JobDiscovered,
+    JobChanged,
+    JobSchemaChanged,
+    AnnotationsObserved,
+    JobSettled,
+    ActorLearned,
+    JobUnreachable,
+    JobUnreadable,
+    JobReadable,
+    JobDeleted,
+    FramesDeleted,
+    TaskChanged,
+    TaskDeleted,
+)

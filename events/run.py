@@ -321,3 +321,28 @@ class RunCleanedUp(Fact, frozen=True, kw_only=True, omit_defaults=True):
 @event("RunDeleted")
 class RunDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """The run's record is closed; labels and server stay as they are."""
+
+
+FACTS = (
+    RunRequested,
+    SchemaCompiled,
+    ProjectLinked,
+    TaskCreationIntended,
+    TaskCreated,
+    MediaUploaded,
+    WriteIntended,
+    LabelsUploaded,
+    RunOpened,
+    LabelsLinked,
+    LabelsMerged,
+    EditRejected,
+    LabelQuarantined,
+    QuarantineResolved,
+    ConflictRaised,
+    ConflictResolved,
+    MergeHeld,
+    MergeReleased,
+    RunRenamed,
+    RunCleanedUp,
+    RunDeleted,
+)

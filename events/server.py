@@ -11,6 +11,7 @@ class DeliveryReceived(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
     body_hash       SHA-256 (hex) of the canonical JSON: a redelivery orders its keys anew
     before_update   names of the changed members, None where the server does not tell
+    before_date     the resource's `updated_date` before, None where the server does not tell
     """
 
     webhook: int | None = None
@@ -22,6 +23,7 @@ class DeliveryReceived(Fact, frozen=True, kw_only=True, omit_defaults=True):
     project: int | None = None
     updated_date: str | None = None
     before_update: tuple[str, ...] | None = None
+    before_date: str | None = None
     sender: int | None = None
     body_hash: str
 
@@ -50,3 +52,11 @@ class ServerChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     old: dict[str, object] = {}
     new: dict[str, object] = {}
+
+
+FACTS = (
+    DeliveryReceived,
+    DeliveryRefused,
+    SweepCompleted,
+    ServerChanged,
+)

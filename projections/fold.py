@@ -37,9 +37,7 @@ class Fold:
             assert type(fact) in self.ignores, f"{self.name} does not know {type(fact).__name__}"
 
 
-def replay(
-    folds: Iterable[Fold], tables: Tables, events: Iterable[tuple[Recorded, Fact]]
-) -> None:
+def replay(folds: Iterable[Fold], tables: Tables, events: Iterable[tuple[Recorded, Fact]]) -> None:
     """Fold events, in order, into tables."""
     folds = tuple(folds)
     for at, fact in events:

@@ -46,9 +46,7 @@ class Tables(Protocol):
     def delete(self, table: Table[Row], *key: str | int) -> None:
         """Take the row under a whole key away; nothing happens where there is none."""
 
-    def scan(
-        self, table: Table[Row], *prefix: str | int, start: Key = ()
-    ) -> Iterator[Row]:
+    def scan(self, table: Table[Row], *prefix: str | int, start: Key = ()) -> Iterator[Row]:
         """Yield the rows whose key begins with `prefix`, in key order.
 
         start  the first members after the prefix to begin at (inclusive)
@@ -78,9 +76,7 @@ class MemoryTables:
             keys = self._keys[table.name]
             del keys[bisect_left(keys, key)]
 
-    def scan(
-        self, table: Table[Row], *prefix: str | int, start: Key = ()
-    ) -> Iterator[Row]:
+    def scan(self, table: Table[Row], *prefix: str | int, start: Key = ()) -> Iterator[Row]:
         keys = self._keys.get(table.name, [])
         rows = self._rows.get(table.name, {})
         first = bisect_left(keys, (*prefix, *start))

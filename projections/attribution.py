@@ -1,0 +1,92 @@
+"""Who made an observed change, and how that is known.
+
+CVAT's webhooks name a sender, but each is a hint: it may be lost, late or repeated. A sender is
+named only where the deliveries account for *every* step from the last observed date to this one;
+a gap could hide somebody else's save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from events.envelope import Evidence
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def date_us(text: str) -> int:
+    """Return the µs since 1970 UTC of a date as CVAT writes it, 0 for an empty one.
+
+    CVAT leaves the fraction out where it is zero, so its texts do not sort as times.
+    """
+    if not text:
+        return 0
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=_EPOCH.tzinfo)
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One update:job delivery: the job went from one `updated_date` to another.
+
+    before_us  None where the server does not tell (CVAT ≥ 2.76)
+    saved      False when other members changed: stage, state or assignee
+    """
+
+    updated_us: int
+    before_us: int | None
+    sender: int | None
+    saved: bool
+
+
+class Author(NamedTuple):
+    """`actor` is "<server>/<user id>"; several are joined by a comma; None: nobody is known."""
+
+    actor: str | None
+    evidence: Evidence
+
+
+UNKNOWN = Author(None, "unknown")
+
+
+def author_of(
+    steps: Iterable[Step], *, server: str, since_us: int, until_us: int, own: int | None = None
+) -> Author:
+    """Name the author of what changed in (since_us, until_us].
+
+    own  the user id of our own credentials: our writes are recorded as such elsewhere
+    """
+    inside = {step for step in map(_hashable, steps) if since_us < step[0] <= until_us}
+    if not inside or not _accounts_for_all(inside, since_us, until_us):
+        return UNKNOWN
+    senders = {sender for _, _, sender, saved in inside if saved and sender != own}
+    if not senders or None in senders:
+        return UNKNOWN
+    named = ",".join(f"{server}/{sender}" for sender in sorted(filter(None, senders)))
+    return Author(named, "webhook" if len(senders) == 1 else "several")
+
+
+def _hashable(step: Step) -> tuple[int, int | None, int | None, bool]:
+    return step.updated_us, step.before_us, step.sender, step.saved
+
+
+def _accounts_for_all(
+    steps: set[tuple[int, int | None, int | None, bool]], since_us: int, until_us: int
+) -> bool:
+    """Tell whether the steps lead from one date to the other without a gap."""
+    if all(before is None for _, before, _, _ in steps):
+        # The server does not tell where a step began: only the end can be checked.
+        return max(updated for updated, *_ in steps) == until_us
+    came_from = {updated: before for updated, before, _, _ in steps}
+    date: int | None = until_us
+    for _ in came_from:
+        date = came_from.get(date) if date is not None else None
+        if date == since_us:
+            return True
+    return False

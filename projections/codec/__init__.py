@@ -1,0 +1,1 @@
+"""Conversions between CVAT's wire format, our annotations and FiftyOne's documents."""

@@ -1,0 +1,28 @@
+"""What a decision hands to the shell: facts to append, and the versions they were decided on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from events.envelope import Evidence
+from events.registry import Fact
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A fact for a stream; the shell gives it an id and appends it."""
+
+    stream: str
+    fact: Fact
+    actor: str | None = None
+    evidence: Evidence = "unknown"
+    occurred_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Facts to append in one piece, while every stream in `expects` is at that version."""
+
+    drafts: Sequence[Draft] = ()
+    expects: Mapping[str, int] = field(default_factory=dict)

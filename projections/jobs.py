@@ -1,0 +1,376 @@
+"""The jobs as last observed: members, schema, annotations, and who touched which facet last."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from events import dataset, run
+from events.annotations import Annotation, LabelSpec, kind_of
+from events.envelope import Recorded
+from events.job import (
+    ActorLearned,
+    AnnotationsObserved,
+    Change,
+    FramesDeleted,
+    JobChanged,
+    JobDeleted,
+    JobDiscovered,
+    JobReadable,
+    JobSchemaChanged,
+    JobSettled,
+    JobUnreachable,
+    JobUnreadable,
+    TaskChanged,
+    TaskDeleted,
+)
+from events.server import DeliveryReceived, DeliveryRefused, ServerChanged, SweepCompleted
+from projections.attribution import Step, date_us
+from projections.facets import with_facets
+from projections.fold import Fold
+from projections.tables import Table, Tables
+
+Condition = Literal["", "unreachable", "unreadable", "deleted", "frozen"]
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job. `observed_date` is the `updated_date` of the last recorded read.
+
+    observed  position of the last AnnotationsObserved, 0 before the first
+    settled   position up to which observations are settled
+    """
+
+    server: str
+    job: int
+    task: int
+    project: int | None = None
+    type: str = "annotation"
+    start_frame: int = 0
+    stop_frame: int = 0
+    created_date: str = ""
+    stage: str = ""
+    state: str = ""
+    assignee: int | None = None
+    labels: tuple[LabelSpec, ...] = ()
+    observed_date: str = ""
+    observed: int = 0
+    settled: int = 0
+    annotations: int = 0
+    condition: Condition = ""
+    reason: str = ""
+
+
+class AnnotationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One annotation as last observed.
+
+    added    position of the event that it appeared with
+    touched  facet → position of the event that changed it last, where one did
+    """
+
+    server: str
+    job: int
+    kind: str
+    id: int
+    annotation: Annotation
+    added: int
+    touched: dict[str, int] = {}
+
+
+class RemovedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an annotation that is gone was last removed."""
+
+    server: str
+    job: int
+    kind: str
+    id: int
+    position: int
+    by_schema: bool = False
+
+
+class AuthorRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who made what one observation recorded; `learned` from a delivery that came later."""
+
+    server: str
+    job: int
+    position: int
+    since_us: int
+    until_us: int
+    actor: str | None = None
+    evidence: str = "unknown"
+    learned: tuple[str, ...] = ()
+
+
+class StepRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One update:job delivery, by the date it tells."""
+
+    server: str
+    job: int
+    updated_us: int
+    position: int
+    step: Step
+
+
+class DeliveryRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A delivery that was taken, so that it is not taken twice."""
+
+    server: str
+    body_hash: str
+    position: int
+
+
+class ServerRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One CVAT server as far as the log knows it."""
+
+    server: str
+    deliveries: int = 0
+    refused: int = 0
+    last_delivery: int = 0
+    last_sweep: int = 0
+    frozen: str = ""
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One task: what cannot be seen from its jobs."""
+
+    server: str
+    task: int
+    deleted_frames: tuple[int, ...] = ()
+    gone: bool = False
+
+
+JOBS = Table("jobs", ("server", "job"), JobRow)
+ANNOTATIONS = Table("annotations", ("server", "job", "kind", "id"), AnnotationRow)
+REMOVED = Table("removed", ("server", "job", "kind", "id"), RemovedRow)
+AUTHORS = Table("authors", ("server", "job", "position"), AuthorRow)
+STEPS = Table("steps", ("server", "job", "updated_us", "position"), StepRow)
+DELIVERIES = Table("deliveries", ("server", "body_hash"), DeliveryRow)
+SERVERS = Table("servers", ("server",), ServerRow)
+TASKS = Table("tasks", ("server", "task"), TaskRow)
+
+
+def job_of(stream: str) -> tuple[str, int]:
+    """Return (server, job) of a `job/<server>/<id>` stream."""
+    _, server, number = stream.split("/")
+    return server, int(number)
+
+
+def _job(tables: Tables, at: Recorded) -> JobRow:
+    row = tables.get(JOBS, *job_of(at.stream))
+    assert row is not None, f"{at.stream} has no JobDiscovered"
+    return row
+
+
+def _update(tables: Tables, at: Recorded, **members: object) -> None:
+    tables.put(JOBS, msgspec.structs.replace(_job(tables, at), **members))
+
+
+def _discovered(tables: Tables, at: Recorded, fact: JobDiscovered) -> None:
+    server, job = job_of(at.stream)
+    tables.put(JOBS, JobRow(server=server, job=job, **msgspec.structs.asdict(fact)))
+
+
+def _changed(tables: Tables, at: Recorded, fact: JobChanged) -> None:
+    known = {name: value for name, value in fact.new.items() if name in JobRow.__struct_fields__}
+    _update(tables, at, **known)
+
+
+def _schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
+    for change in fact.carried:
+        _apply(tables, at, change, touch=False)
+    for annotation in fact.removed:
+        _remove(tables, at, annotation, by_schema=True)
+    row = _job(tables, at)
+    left = row.annotations - len(fact.removed)
+    _update(tables, at, labels=fact.labels, annotations=left)
+
+
+def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
+    row = _job(tables, at)
+    for annotation in fact.removed:
+        _remove(tables, at, annotation)
+    for change in fact.changed:
+        _apply(tables, at, change)
+    for annotation in fact.added:
+        kind = kind_of(annotation)
+        tables.delete(REMOVED, row.server, row.job, kind, annotation.id)
+        tables.put(
+            ANNOTATIONS,
+            AnnotationRow(
+                server=row.server,
+                job=row.job,
+                kind=kind,
+                id=annotation.id,
+                annotation=annotation,
+                added=at.position,
+            ),
+        )
+    tables.put(
+        AUTHORS,
+        AuthorRow(
+            server=row.server,
+            job=row.job,
+            position=at.position,
+            since_us=date_us(fact.since or ""),
+            until_us=date_us(fact.updated_date),
+            actor=at.actor,
+            evidence=at.evidence,
+        ),
+    )
+    _update(
+        tables,
+        at,
+        observed_date=fact.updated_date,
+        observed=at.position,
+        annotations=row.annotations + len(fact.added) - len(fact.removed),
+    )
+
+
+def _apply(tables: Tables, at: Recorded, change: Change, *, touch: bool = True) -> None:
+    row = tables.get(ANNOTATIONS, *job_of(at.stream), change.kind, change.id)
+    assert row is not None, f"{at.stream} has no {change.kind} {change.id}"
+    touched = dict(row.touched)
+    if touch:
+        touched |= dict.fromkeys(change.old.keys() | change.new.keys(), at.position)
+    annotation = with_facets(row.annotation, change.old, change.new)
+    tables.put(ANNOTATIONS, msgspec.structs.replace(row, annotation=annotation, touched=touched))
+
+
+def _remove(
+    tables: Tables, at: Recorded, annotation: Annotation, *, by_schema: bool = False
+) -> None:
+    server, job = job_of(at.stream)
+    kind = kind_of(annotation)
+    tables.delete(ANNOTATIONS, server, job, kind, annotation.id)
+    tables.put(
+        REMOVED,
+        RemovedRow(
+            server=server,
+            job=job,
+            kind=kind,
+            id=annotation.id,
+            position=at.position,
+            by_schema=by_schema,
+        ),
+    )
+
+
+def _settled(tables: Tables, at: Recorded, fact: JobSettled) -> None:
+    _update(tables, at, settled=at.position)
+
+
+def _learned(tables: Tables, at: Recorded, fact: ActorLearned) -> None:
+    author = tables.get(AUTHORS, *job_of(at.stream), fact.position)
+    assert author is not None, f"{at.stream} observed nothing at {fact.position}"
+    tables.put(AUTHORS, msgspec.structs.replace(author, learned=fact.actors))
+
+
+def _unreachable(tables: Tables, at: Recorded, fact: JobUnreachable) -> None:
+    _update(tables, at, condition="unreachable", reason=fact.reason or f"HTTP {fact.status}")
+
+
+def _unreadable(tables: Tables, at: Recorded, fact: JobUnreadable) -> None:
+    _update(tables, at, condition="unreadable", reason=fact.reason or f"HTTP {fact.status}")
+
+
+def _readable(tables: Tables, at: Recorded, fact: JobReadable) -> None:
+    _update(tables, at, condition="", reason="")
+
+
+def _deleted(tables: Tables, at: Recorded, fact: JobDeleted) -> None:
+    _update(tables, at, condition="deleted", reason="")
+
+
+def _task(tables: Tables, at: Recorded) -> TaskRow:
+    _, server, number = at.stream.split("/")
+    return tables.get(TASKS, server, int(number)) or TaskRow(server=server, task=int(number))
+
+
+def _frames_deleted(tables: Tables, at: Recorded, fact: FramesDeleted) -> None:
+    tables.put(TASKS, msgspec.structs.replace(_task(tables, at), deleted_frames=fact.new))
+
+
+def _task_deleted(tables: Tables, at: Recorded, fact: TaskDeleted) -> None:
+    tables.put(TASKS, msgspec.structs.replace(_task(tables, at), gone=True))
+
+
+def _server(tables: Tables, at: Recorded) -> ServerRow:
+    name = at.stream.removeprefix("server/")
+    return tables.get(SERVERS, name) or ServerRow(server=name)
+
+
+def _delivery(tables: Tables, at: Recorded, fact: DeliveryReceived) -> None:
+    row = _server(tables, at)
+    tables.put(
+        SERVERS,
+        msgspec.structs.replace(row, deliveries=row.deliveries + 1, last_delivery=at.position),
+    )
+    tables.put(
+        DELIVERIES,
+        DeliveryRow(server=row.server, body_hash=fact.body_hash, position=at.position),
+    )
+    if fact.event == "update:job" and fact.job is not None and fact.updated_date:
+        tables.put(STEPS, _step(row.server, at.position, fact.job, fact))
+
+
+def _step(server: str, position: int, job: int, fact: DeliveryReceived) -> StepRow:
+    updated_us = date_us(fact.updated_date or "")
+    return StepRow(
+        server=server,
+        job=job,
+        updated_us=updated_us,
+        position=position,
+        step=Step(
+            updated_us=updated_us,
+            before_us=date_us(fact.before_date) if fact.before_date else None,
+            sender=fact.sender,
+            saved=set(fact.before_update or ()) <= {"updated_date"},
+        ),
+    )
+
+
+def _refused(tables: Tables, at: Recorded, fact: DeliveryRefused) -> None:
+    row = _server(tables, at)
+    tables.put(SERVERS, msgspec.structs.replace(row, refused=row.refused + fact.count))
+
+
+def _swept(tables: Tables, at: Recorded, fact: SweepCompleted) -> None:
+    tables.put(SERVERS, msgspec.structs.replace(_server(tables, at), last_sweep=at.position))
+
+
+def _server_changed(tables: Tables, at: Recorded, fact: ServerChanged) -> None:
+    row = _server(tables, at)
+    tables.put(SERVERS, msgspec.structs.replace(row, frozen=fact.reason))
+    for job in list(tables.scan(JOBS, row.server)):
+        tables.put(JOBS, msgspec.structs.replace(job, condition="frozen", reason=fact.reason))
+
+
+def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
+    tables.put(TASKS, _task(tables, at))
+
+
+JOBS_FOLD = Fold(
+    name="jobs",
+    revision=1,
+    tables=(JOBS, ANNOTATIONS, REMOVED, AUTHORS, STEPS, DELIVERIES, SERVERS, TASKS),
+    handlers={
+        JobDiscovered: _discovered,
+        JobChanged: _changed,
+        JobSchemaChanged: _schema_changed,
+        AnnotationsObserved: _observed,
+        JobSettled: _settled,
+        ActorLearned: _learned,
+        JobUnreachable: _unreachable,
+        JobUnreadable: _unreadable,
+        JobReadable: _readable,
+        JobDeleted: _deleted,
+        FramesDeleted: _frames_deleted,
+        TaskChanged: _task_changed,
+        TaskDeleted: _task_deleted,
+        DeliveryReceived: _delivery,
+        DeliveryRefused: _refused,
+        SweepCompleted: _swept,
+        ServerChanged: _server_changed,
+    },
+    ignores=frozenset({*dataset.FACTS, *run.FACTS}),
+)
