@@ -1,0 +1,1 @@
+"""What we were told: settings from a TOML file, the environment and credential files."""
