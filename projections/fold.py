@@ -18,7 +18,8 @@ class Fold:
     """State that follows from the log alone.
 
     revision  raised when the meaning changes; the projector then rebuilds from the first event
-    handlers  event type → what it does to the tables
+    handlers  event type → what it does to the tables; under `Fact`, the base of them all, what
+              every type does that is not named here
     ignores   event types that mean nothing here, by name, so that a new one cannot be forgotten
     """
 
@@ -30,7 +31,7 @@ class Fold:
 
     def apply(self, tables: Tables, at: Recorded, fact: Fact) -> None:
         """Bring one event's effect into the tables."""
-        handler = self.handlers.get(type(fact))
+        handler = self.handlers.get(type(fact)) or self.handlers.get(Fact)
         if handler is not None:
             handler(tables, at, fact)
         else:

@@ -1,0 +1,5 @@
+"""The projector: keeps tables in step with the log, on a thread of its own."""
+
+from daemon.projector.memory import MemoryProjections
+
+__all__ = ["MemoryProjections"]

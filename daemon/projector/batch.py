@@ -1,0 +1,54 @@
+"""One batch: a stretch of the log, folded into tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from daemon.ports.projections import BeyondLog, ProjectionsFailed, UnknownFold
+from daemon.ports.store import LogReader
+from events.envelope import Recorded
+from projections.fold import Fold
+from projections.tables import Tables
+
+BATCH_EVENTS: Final = 2_000
+"""Events between two looks at the inbox, and in one transaction."""
+
+
+def fold_batch(
+    folds: Collection[Fold], tables: Tables, log: LogReader, *, after: int, upto: int
+) -> Recorded:
+    """Fold the next events after a position, at most BATCH_EVENTS; return the last of them."""
+    at: Recorded | None = None
+    for at in log.read(after=after, upto=upto, limit=BATCH_EVENTS):
+        fact = log.fact(at)
+        for fold in folds:
+            try:
+                fold.apply(tables, at, fact)
+            except Exception as exc:
+                exc.add_note(f"fold {fold.name!r}, position {at.position}, event {at.type}")
+                raise
+    if at is None:
+        raise ProjectionsFailed(
+            "the log ends before the position that it named as its head",
+            after=after,
+            upto=upto,
+            hint="nothing was changed; run `labeltrail verify`",
+        )
+    return at
+
+
+def chosen(folds: Iterable[Fold], names: Collection[str] | None) -> tuple[Fold, ...]:
+    """Return the folds with these names (None: all), in their own order; raise UnknownFold."""
+    folds = tuple(folds)
+    known = {fold.name for fold in folds}
+    for name in names or ():
+        if name not in known:
+            raise UnknownFold("there is no such projection", name=name, known=sorted(known))
+    return tuple(fold for fold in folds if names is None or fold.name in names)
+
+
+def check_reached(at: int, head: int) -> None:
+    """Raise BeyondLog where a position lies outside the log."""
+    if not 0 <= at <= head:
+        raise BeyondLog("the log has no such position", position=at, head=head)

@@ -1,0 +1,116 @@
+"""The port's adapter: what handlers await on the loop, and what the threads do for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from daemon.ports.projections import Progress, ProjectionsClosed, Rebuilt
+from daemon.ports.store import EventStore, LogReader
+from daemon.projector.batch import check_reached, chosen
+from daemon.projector.keeper import Keeper
+from daemon.projector.past import MakeShelf, Past
+from daemon.projector.thread import Ask, Projector, Rebuild
+from projections.fold import Fold
+from projections.tables import Tables
+
+T = TypeVar("T")
+
+ASKS_MAX: Final = 256
+"""Questions in the threads' hands at one time; further ones wait on the loop."""
+
+
+class KeptProjections:
+    """`Projections` by two threads: one keeps the live tables, one looks into the past."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        folds: Collection[Fold],
+        *,
+        keeper: Callable[[LogReader], Keeper],
+        shelf: MakeShelf,
+    ) -> None:
+        self._store = store
+        self._folds = tuple(folds)
+        self._projector = Projector(lambda: keeper(store.reader()))
+        self._past = Past(shelf, store.reader)
+        self._room = asyncio.Semaphore(ASKS_MAX)
+        self._closed = False
+
+    async def ask(
+        self,
+        question: Callable[[Tables], T],
+        *,
+        at: int | None = None,
+        folds: Collection[str] | None = None,
+        stale: bool = False,
+    ) -> T:
+        some = chosen(self._folds, folds)
+        async with self._room:
+            head = await self._store.head()
+            if at is not None:
+                check_reached(at, head)
+                return await self._ask_past(question, some, at)
+            request = Ask(question, head, None if folds is None else frozenset(folds), stale)
+            self._projector.put(request)
+            answer: T = await asyncio.wrap_future(request.future)
+            return answer
+
+    async def follow(self) -> None:
+        position = 0
+        while True:
+            request = Ask(_nothing, await self._store.wait_beyond(position))
+            self._projector.put(request)
+            await asyncio.wrap_future(request.future)
+            position = request.upto
+
+    async def rebuild(
+        self, names: Collection[str] | None = None, *, progress: Progress | None = None
+    ) -> Rebuilt:
+        some = tuple(fold.name for fold in chosen(self._folds, names))
+        request = Rebuild(some, _on_this_loop(progress or _unheard))
+        self._projector.put(request)
+        return await asyncio.wrap_future(request.future)
+
+    async def close(self) -> None:
+        self._closed = True
+        await asyncio.to_thread(self._close_threads)
+
+    def _close_threads(self) -> None:
+        self._projector.close()
+        self._past.close()
+
+    async def _ask_past(
+        self, question: Callable[[Tables], T], folds: Collection[Fold], at: int
+    ) -> T:
+        if self._closed:
+            raise ProjectionsClosed("the projections were closed")
+        given_up = threading.Event()
+        future: Future[T] = self._past.ask(question, folds, at, given_up)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            given_up.set()
+
+
+def _nothing(_tables: Tables) -> None:
+    """Ask for nothing but that the tables come forward."""
+
+
+def _unheard(_position: int, _upto: int) -> None:
+    """Progress that nobody wants to hear of."""
+
+
+def _on_this_loop(progress: Progress) -> Progress:
+    """Return what calls `progress` on the loop of the caller, from any thread."""
+    loop = asyncio.get_running_loop()
+
+    def report(position: int, upto: int) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(progress, position, upto)
+
+    return report

@@ -1,0 +1,261 @@
+"""What every `Projections` promises."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from daemon.clock import SystemClock
+from daemon.ports.projections import (
+    BeyondLog,
+    Projections,
+    ProjectionsClosed,
+    UnknownFold,
+    WriteRefused,
+)
+from daemon.projector import MemoryProjections
+from daemon.store.memory import MemoryStore
+from events.envelope import NewEvent, Recorded
+from events.registry import Fact
+from events.server import DeliveryRefused
+from projections.fold import Fold
+from projections.streams import STREAMS, STREAMS_FOLD
+from projections.tables import Table, Tables
+
+CLOCK = SystemClock()
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """How often deliveries were refused for a reason."""
+
+    reason: str
+    count: int
+
+
+TALLIES = Table("tallies", ("reason",), Tally)
+
+
+def count(tables: Tables, _at: Recorded, fact: DeliveryRefused) -> None:
+    before = tables.get(TALLIES, fact.reason)
+    tables.put(
+        TALLIES, Tally(reason=fact.reason, count=(before.count if before else 0) + fact.count)
+    )
+
+
+TALLY_FOLD = Fold(name="tally", revision=1, tables=(TALLIES,), handlers={DeliveryRefused: count})
+FOLDS = (STREAMS_FOLD, TALLY_FOLD)
+
+
+async def refuse(store: MemoryStore, *reasons: str) -> int:
+    """Append a refused delivery for each reason; return the head."""
+    events = [
+        NewEvent(id=CLOCK.new_id(), stream="server/main", fact=DeliveryRefused(reason=reason))
+        for reason in reasons
+    ]
+    return (await store.append(events)).positions[-1]
+
+
+def tallies(tables: Tables) -> dict[str, int]:
+    """Ask for everything that was counted."""
+    return {row.reason: row.count for row in tables.scan(TALLIES)}
+
+
+def version(tables: Tables) -> int:
+    """Ask for the version of the stream."""
+    row = tables.get(STREAMS, "server/main")
+    return row.version if row else 0
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[MemoryStore]:
+    store = MemoryStore(CLOCK)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def projections(store: MemoryStore) -> AsyncIterator[Projections]:
+    projections = MemoryProjections(store, FOLDS)
+    yield projections
+    await projections.close()
+
+
+async def test_an_answer_holds_all_that_was_in_the_log_when_it_was_asked(
+    store: MemoryStore, projections: Projections
+) -> None:
+    """A handler decides on what was acknowledged, not on what a follower happened to have read."""
+    await refuse(store, "size", "form", "size")
+
+    assert await projections.ask(tallies) == {"form": 1, "size": 2}
+
+    await refuse(store, "form")
+
+    assert await projections.ask(tallies) == {"form": 2, "size": 2}
+
+
+async def test_the_state_at_a_position_is_what_was_true_there(
+    store: MemoryStore, projections: Projections
+) -> None:
+    """Going back in time, forth again and to the beginning each give that moment's state."""
+    await refuse(store, *"abcab")
+
+    answers = {at: await projections.ask(tallies, at=at) for at in (3, 5, 1, 0, 4)}
+
+    assert answers == {
+        0: {},
+        1: {"a": 1},
+        3: {"a": 1, "b": 1, "c": 1},
+        4: {"a": 2, "b": 1, "c": 1},
+        5: {"a": 2, "b": 2, "c": 1},
+    }
+
+
+@pytest.mark.parametrize("at", [-1, 3])
+async def test_a_position_outside_the_log_is_refused(
+    store: MemoryStore, projections: Projections, at: int
+) -> None:
+    """The state "at 3" of a log of two events would be a guess."""
+    await refuse(store, "a", "b")
+
+    with pytest.raises(BeyondLog):
+        await projections.ask(tallies, at=at)
+
+
+async def test_a_question_runs_on_a_thread_of_the_projections(projections: Projections) -> None:
+    """The loop never waits for a scan."""
+    asked_on = await projections.ask(lambda _: threading.get_ident())
+
+    assert asked_on != threading.get_ident()
+
+
+@pytest.mark.parametrize("at", [None, 0])
+async def test_a_question_cannot_write(projections: Projections, at: int | None) -> None:
+    """State that did not come from the log could not be rebuilt from it."""
+    with pytest.raises(WriteRefused):
+        await projections.ask(lambda t: t.put(TALLIES, Tally(reason="x", count=1)), at=at)
+    with pytest.raises(WriteRefused):
+        await projections.ask(lambda t: t.delete(TALLIES, "x"), at=at)
+
+    assert await projections.ask(tallies, at=at) == {}
+
+
+async def test_a_scan_that_leaves_its_question_is_refused(
+    store: MemoryStore, projections: Projections
+) -> None:
+    """It would read on the wrong thread, from tables that moved on."""
+    await refuse(store, "a")
+
+    rows = await projections.ask(lambda tables: tables.scan(TALLIES))
+
+    with pytest.raises(RuntimeError, match="returned a scan"):
+        list(rows)
+
+
+async def test_following_keeps_the_tables_near_the_head(
+    store: MemoryStore, projections: Projections
+) -> None:
+    """A page that takes what is there sees a log that is followed, without asking for more."""
+    following = asyncio.create_task(projections.follow())
+    await refuse(store, "a")
+
+    while await projections.ask(version, stale=True) < 1:
+        await asyncio.sleep(0)
+
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+
+
+async def test_following_ends_at_once_while_a_long_question_runs(
+    store: MemoryStore, projections: Projections
+) -> None:
+    """A shutdown does not wait for somebody's page."""
+    began, may_end = threading.Event(), threading.Event()
+
+    def long_question(_tables: Tables) -> None:
+        began.set()
+        may_end.wait()
+
+    asked = asyncio.create_task(projections.ask(long_question))
+    await asyncio.to_thread(began.wait)
+    following = asyncio.create_task(projections.follow())
+    await refuse(store, "a")
+    await asyncio.sleep(0)
+
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+
+    may_end.set()
+    await asked
+
+
+async def test_a_question_that_raises_fails_alone(
+    store: MemoryStore, projections: Projections
+) -> None:
+    """One bad page must not end the thread that all others need."""
+    await refuse(store, "a")
+
+    with pytest.raises(ZeroDivisionError):
+        await projections.ask(lambda _: 1 // 0)
+
+    assert await projections.ask(tallies) == {"a": 1}
+
+
+async def test_a_rebuild_gives_the_same_state_and_tells_how_far_it_is(
+    store: MemoryStore, projections: Projections
+) -> None:
+    """Projections may be thrown away at any time: the log has it all."""
+    head = await refuse(store, *"abcab")
+    before = await projections.ask(tallies)
+    told: list[tuple[int, int]] = []
+
+    rebuilt = await projections.rebuild(progress=lambda at, upto: told.append((at, upto)))
+
+    assert await projections.ask(tallies) == before
+    assert (rebuilt.position, sorted(rebuilt.folds)) == (head, ["streams", "tally"])
+    assert told[-1] == (head, head)
+
+
+async def test_names_that_no_fold_has_are_refused(projections: Projections) -> None:
+    """A typing mistake in `replay --only` must not pass as "nothing to do"."""
+    with pytest.raises(UnknownFold):
+        await projections.rebuild(["tallies"])
+    with pytest.raises(UnknownFold):
+        await projections.ask(tallies, folds=["tallies"])
+
+
+async def test_closed_projections_say_so(store: MemoryStore) -> None:
+    """An await that never ends would hang the shutdown."""
+    projections = MemoryProjections(store, FOLDS)
+    await projections.ask(tallies)
+
+    await projections.close()
+
+    for at in (None, 0):
+        with pytest.raises(ProjectionsClosed):
+            await projections.ask(tallies, at=at)
+
+
+async def test_a_fold_that_fails_says_where_and_leaves_no_half_batch(store: MemoryStore) -> None:
+    """The error names fold and position; no later answer comes from half of what was folded."""
+
+    def trip(tables: Tables, at: Recorded, fact: Fact) -> None:
+        if at.position == 3:
+            raise ZeroDivisionError
+
+    faulty = Fold(name="faulty", revision=1, tables=(), handlers={Fact: trip})
+    projections = MemoryProjections(store, (TALLY_FOLD, faulty))
+    await refuse(store, *"aaa")
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError) as raised:
+            await projections.ask(tallies)
+        assert "fold 'faulty', position 3" in raised.value.__notes__[0]
+
+    assert await projections.ask(tallies, stale=True) == {}
+    await projections.close()
