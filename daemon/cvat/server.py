@@ -113,6 +113,8 @@ class ServerConfig:
                 server=self.name,
                 hint="give the credentials in their own settings",
             )
+        if self.proxy is not None and not self.proxy.startswith(("http://", "https://")):
+            raise BadServerUrl("a proxy must be an http or https url", server=self.name)
         object.__setattr__(self, "url", self.url.rstrip("/"))
 
     @property

@@ -260,7 +260,9 @@ def _unknown(error: CvatError) -> OutcomeUnknown:
 
 
 def _proxy_of_environment(config: ServerConfig) -> str | None:
+    """Return what http_proxy, https_proxy and no_proxy say; other kinds of proxies are not used."""
     url = URL(config.url)
     if urllib.request.proxy_bypass(f"{url.host}:{url.port}"):
         return None
-    return urllib.request.getproxies().get(url.scheme)
+    found = urllib.request.getproxies().get(url.scheme, "")
+    return found if found.startswith(("http://", "https://")) else None
