@@ -14,7 +14,7 @@ from daemon.clock import Clock
 from daemon.ports.store import NOTHING_EXPECTED, Appended, StoreClosed
 from daemon.store.follow import Followers
 from daemon.store.placing import Head, Known, Placing
-from daemon.store.prepare import fact_of, prepare
+from daemon.store.prepare import Packed, fact_of, prepare, unpack
 from events.envelope import NewEvent, Recorded
 from events.registry import Fact
 
@@ -28,7 +28,7 @@ class _Log:
         self.rows: list[Recorded] = []
         self.streams: dict[str, list[Recorded]] = {}
         self.by_id: dict[bytes, Recorded] = {}
-        self.blobs: dict[bytes, bytes] = {}
+        self.blobs: dict[bytes, Packed] = {}
 
     def version(self, stream: str) -> int:
         return len(self.streams.get(stream, ()))
@@ -119,7 +119,7 @@ class MemoryReader:
                 yield row
 
     def fact(self, recorded: Recorded) -> Fact:
-        return fact_of(recorded, self._log.blobs.__getitem__)
+        return fact_of(recorded, lambda name: unpack(*self._log.blobs[name]))
 
     def event(self, id: bytes) -> Recorded | None:
         return self._log.by_id.get(id)

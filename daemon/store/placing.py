@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from daemon.ports.store import Appended, IdReused, WrongVersion
-from daemon.store.prepare import Batch, Prepared
+from daemon.store.prepare import Batch, Packed, Prepared
 from events.envelope import Recorded, leaf_hash
 
 
@@ -54,7 +54,7 @@ class Placing:
         self._known: dict[bytes, Known] = {}
         self.versions: dict[str, int] = {}
         self.rows: list[Recorded] = []
-        self.blobs: dict[bytes, bytes] = {}
+        self.blobs: dict[bytes, Packed] = {}
 
     @property
     def head(self) -> Head:

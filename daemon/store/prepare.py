@@ -12,6 +12,7 @@ import orjson
 from daemon.ports.store import EventRefused
 from events import blobs, registry
 from events.envelope import EVIDENCE, ID_BYTES, Codec, NewEvent, Recorded
+from events.errors import SyncError
 from events.registry import Encoded, Fact
 
 STREAM_BYTES_MAX: Final = 512
@@ -28,6 +29,10 @@ INLINE_BYTES_MAX: Final = 64 * 1024
 _TIME_MIN, _TIME_MAX = -(2**62), 2**62
 
 
+class UnreadablePayload(SyncError):
+    """Stored bytes cannot be turned back into what was written."""
+
+
 class Prepared(NamedTuple):
     """One event, ready to get its place."""
 
@@ -38,11 +43,18 @@ class Prepared(NamedTuple):
     payload: bytes
 
 
+class Packed(NamedTuple):
+    """Bytes as they are stored."""
+
+    codec: Codec
+    stored: bytes
+
+
 class Batch(NamedTuple):
-    """One append, ready to be written."""
+    """One append, ready to be written; `blobs` by name."""
 
     events: Sequence[Prepared]
-    blobs: Mapping[bytes, bytes]
+    blobs: Mapping[bytes, Packed]
     expects: Mapping[str, int]
     bytes: int
 
@@ -61,24 +73,39 @@ async def prepare(events: Sequence[NewEvent], expects: Mapping[str, int], salt: 
     return _stored(encoded, expects, salt)
 
 
+def pack(spelled: bytes) -> Packed:
+    """Compress bytes where that makes them smaller."""
+    if len(spelled) > COMPRESS_BYTES_MIN:
+        packed = zlib.compress(spelled, ZLIB_LEVEL)
+        if len(packed) < len(spelled):
+            return Packed("json+zlib", packed)
+    return Packed("json", spelled)
+
+
+def unpack(codec: str, stored: bytes) -> bytes:
+    """Undo `pack`, within PAYLOAD_BYTES_MAX. Raises UnreadablePayload."""
+    if codec == "json":
+        return stored
+    if codec != "json+zlib":
+        raise UnreadablePayload("stored in a codec that this release does not know", codec=codec)
+    inflate = zlib.decompressobj()
+    try:
+        spelled = inflate.decompress(stored, PAYLOAD_BYTES_MAX)
+    except zlib.error as exc:
+        raise UnreadablePayload("compressed bytes are damaged", reason=str(exc)) from exc
+    if not inflate.eof or inflate.unused_data:
+        raise UnreadablePayload("compressed bytes do not end where they should")
+    return spelled
+
+
 def fact_of(recorded: Recorded, blob: Callable[[bytes], bytes]) -> Fact:
     """Turn a stored row into its fact; `blob` gives the spelled value of a name."""
 
     def look_up(name: str) -> object:
         return orjson.loads(blob(bytes.fromhex(name)))
 
-    return registry.decode(recorded.type, recorded.schema, payload_of(recorded), blob=look_up)
-
-
-def payload_of(recorded: Recorded) -> bytes:
-    """Return the canonical payload, decompressed within PAYLOAD_BYTES_MAX."""
-    if recorded.codec == "json":
-        return recorded.payload
-    inflate = zlib.decompressobj()
-    payload = inflate.decompress(recorded.payload, PAYLOAD_BYTES_MAX)
-    if not inflate.eof or inflate.unused_data:
-        raise zlib.error("the compressed payload does not end where it should")
-    return payload
+    payload = unpack(recorded.codec, recorded.payload)
+    return registry.decode(recorded.type, recorded.schema, payload, blob=look_up)
 
 
 def _encoded(events: Sequence[NewEvent]) -> list[tuple[NewEvent, Encoded]]:
@@ -98,8 +125,9 @@ def _stored(
 ) -> Batch:
     lifted: dict[bytes, bytes] = {}
     prepared = [_one(event, one, salt, lifted) for event, one in encoded]
-    size = sum(len(one.payload) for one in prepared) + sum(map(len, lifted.values()))
-    return Batch(prepared, lifted, expects, size)
+    packed = {name: pack(spelled) for name, spelled in lifted.items()}
+    size = sum(len(one.payload) for one in prepared)
+    return Batch(prepared, packed, expects, size + sum(len(b.stored) for b in packed.values()))
 
 
 def _one(event: NewEvent, one: Encoded, salt: bytes, lifted: dict[bytes, bytes]) -> Prepared:
@@ -108,19 +136,20 @@ def _one(event: NewEvent, one: Encoded, salt: bytes, lifted: dict[bytes, bytes])
         raise EventRefused(
             "an event is too large", type=name, bytes=len(payload), limit=PAYLOAD_BYTES_MAX
         )
+    if len(payload) <= COMPRESS_BYTES_MIN:
+        return Prepared(event, name, schema, "json", payload)
     if len(payload) > blobs.BLOB_BYTES_MIN:
         payload, found = blobs.lift(payload, salt)
         lifted |= found
-    if len(payload) > COMPRESS_BYTES_MIN:
-        packed = zlib.compress(payload, ZLIB_LEVEL)
-        if len(packed) < len(payload):
-            return Prepared(event, name, schema, "json+zlib", packed)
-    return Prepared(event, name, schema, "json", payload)
+    return Prepared(event, name, schema, *pack(payload))
 
 
 def _checked(event: NewEvent) -> NewEvent:
-    ids = (event.id, event.correlation or event.id, event.causation or event.id)
-    if any(type(id) is not bytes or len(id) != ID_BYTES for id in ids):
+    if not (
+        _is_id(event.id)
+        and (event.correlation is None or _is_id(event.correlation))
+        and (event.causation is None or _is_id(event.causation))
+    ):
         raise EventRefused("an id is not 16 bytes", stream=event.stream)
     _check_name("stream", event.stream, STREAM_BYTES_MAX)
     if event.actor is not None:
@@ -130,6 +159,10 @@ def _checked(event: NewEvent) -> NewEvent:
     if event.occurred_at is not None and not _TIME_MIN < event.occurred_at < _TIME_MAX:
         raise EventRefused("a time that is no time", occurred_at=event.occurred_at)
     return event
+
+
+def _is_id(id: object) -> bool:
+    return type(id) is bytes and len(id) == ID_BYTES
 
 
 def _check_name(what: str, name: str, bytes_max: int) -> None:

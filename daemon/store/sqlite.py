@@ -1,0 +1,300 @@
+"""The log in SQLite: an event loop in front, one writer thread behind.
+
+Appends that arrive while the last commit is being synced wait in a queue, and go
+into one transaction and one fsync together; then all are acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from daemon.clock import Clock
+from daemon.ports.store import (
+    NOTHING_EXPECTED,
+    Appended,
+    QueueFull,
+    StoreClosed,
+    StoreFailed,
+)
+from daemon.store.checkpoints import Checkpoint
+from daemon.store.follow import Followers
+from daemon.store.lock import FolderLock
+from daemon.store.prepare import Batch, prepare
+from daemon.store.reader import SqliteReader
+from daemon.store.schema import LogMeta
+from daemon.store.writer import LogWriter
+from events.envelope import NewEvent
+from events.errors import SyncError
+
+LOG_NAME: Final = "log.db"
+KEYS_NAME: Final = "keys"
+
+QUEUE_APPENDS_MAX: Final = 10_000
+QUEUE_BYTES_MAX: Final = 128 * 2**20
+GROUP_EVENTS_MAX: Final = 20_000
+GROUP_BYTES_MAX: Final = 32 * 2**20
+
+log = structlog.get_logger(__name__)
+
+
+class _Append(NamedTuple):
+    batch: Batch
+    done: asyncio.Future[Appended]
+
+
+class _Sign(NamedTuple):
+    done: asyncio.Future[Checkpoint]
+
+
+class _Stop(NamedTuple):
+    done: asyncio.Future[None]
+
+
+_Order = _Append | _Sign | _Stop
+
+
+class SqliteStore:
+    """An EventStore on disk. Made by `open`; belongs to the loop it was opened in."""
+
+    def __init__(self, path: Path, writer: LogWriter, lock: FolderLock | None) -> None:
+        self.path = path
+        self.meta: LogMeta = writer.meta
+        self._writer = writer
+        self._lock = lock
+        self._loop = asyncio.get_running_loop()
+        self._followers = Followers(writer.head.position)
+        self._orders: SimpleQueue[_Order] = SimpleQueue()
+        self._waiting: dict[asyncio.Future[Appended], _Append] = {}
+        self._waiting_bytes = 0
+        self._refuses: StoreFailed | None = None
+        self._asking = threading.Lock()
+        self._asked: SqliteReader | None = None
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        clock: Clock,
+        *,
+        keys: Path | None = None,
+        publish: Path | None = None,
+        lock: FolderLock | None = None,
+    ) -> SqliteStore:
+        """Open a log, or make it.
+
+        path     e.g. <data folder>/log.db
+        keys     the folder of the signing key; beside the log unless given
+        publish  a file that gets each signed checkpoint, outside of the log's folder
+        lock     that of the data folder if the caller holds it; else it is taken here
+
+        Raises DataFolderLocked, NotALog, LogTooNew, LogDamaged, BadKey.
+        """
+        taken = None if lock else FolderLock(path.parent)
+        opening = asyncio.ensure_future(
+            asyncio.to_thread(
+                LogWriter, path, clock, keys=keys or path.parent / KEYS_NAME, publish=publish
+            )
+        )
+        try:
+            # Shielded, since a thread cannot be cancelled: what it opens must be closed again.
+            writer = await asyncio.shield(opening)
+        except BaseException:
+            opening.add_done_callback(lambda done: _abandon(done, taken))
+            raise
+        return cls(path, writer, taken)
+
+    async def append(
+        self, events: Sequence[NewEvent], *, expects: Mapping[str, int] = NOTHING_EXPECTED
+    ) -> Appended:
+        batch = await prepare(events, expects, self.meta.salt)
+        self._check_room(batch)
+        order = _Append(batch, self._loop.create_future())
+        self._waiting[order.done] = order
+        self._waiting_bytes += batch.bytes
+        self._orders.put(order)
+        return await order.done
+
+    async def head(self) -> int:
+        return self._followers.head
+
+    async def version(self, stream: str) -> int:
+        return await asyncio.to_thread(self._ask, lambda reader: reader.version(stream))
+
+    async def wait_beyond(self, position: int) -> int:
+        return await self._followers.beyond(position)
+
+    async def position_at(self, time_us: int) -> int:
+        return await asyncio.to_thread(self._ask, lambda reader: reader.position_at(time_us))
+
+    def reader(self) -> SqliteReader:
+        return SqliteReader(self.path)
+
+    async def checkpoint(self) -> Checkpoint:
+        """Sign the head now, e.g. by a timer or before a backup."""
+        self._check_open()
+        order = _Sign(self._loop.create_future())
+        self._orders.put(order)
+        return await order.done
+
+    async def close(self) -> None:
+        """Write what waits, sign the head, empty the WAL, give the folder back."""
+        if isinstance(self._refuses, StoreClosed):
+            return
+        self._refuses = StoreClosed("the log is closed", hint="nothing was written")
+        self._followers.close()
+        if self._thread.is_alive():
+            order = _Stop(self._loop.create_future())
+            self._orders.put(order)
+            # The thread ends by itself; a cancelled close must not leave it half closed.
+            await asyncio.shield(order.done)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        self._thread.join()
+        with self._asking:
+            if self._asked is not None:
+                self._asked.close()
+
+    # On the event loop.
+
+    def _check_open(self) -> None:
+        if self._refuses is not None:
+            raise self._refuses
+
+    def _check_room(self, batch: Batch) -> None:
+        self._check_open()
+        # One append of any size is taken when nothing waits, else it could never be written.
+        bytes_then = self._waiting_bytes + batch.bytes
+        if self._waiting and (
+            len(self._waiting) >= QUEUE_APPENDS_MAX or bytes_then > QUEUE_BYTES_MAX
+        ):
+            raise QueueFull(
+                "too much waits to be written",
+                appends=len(self._waiting),
+                bytes=self._waiting_bytes,
+                hint="nothing was written; try again in a second",
+            )
+
+    def _settle(
+        self, group: list[_Append], outcomes: list[Appended | SyncError], head: int
+    ) -> None:
+        for order, outcome in zip(group, outcomes, strict=True):
+            del self._waiting[order.done]
+            self._waiting_bytes -= order.batch.bytes
+            _resolve(order.done, outcome)
+        self._followers.moved(head)
+
+    def _broke(self, error: StoreFailed) -> None:
+        self._refuses = self._refuses or error
+        self._followers.close()
+        for done in self._waiting:
+            _resolve(done, error)
+        self._waiting.clear()
+
+    # In the writer's thread.
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        # Nobody stands above a thread: whoever waits must hear of whatever ended it.
+        except BaseException as exc:
+            # The text alone: a traceback with local variables would log what events hold.
+            log.critical("log_writer_died", traceback=traceback.format_exc())
+            self._tell(self._broke, StoreFailed("the log's writer died", reason=repr(exc)))
+        finally:
+            self._writer.abandon()
+            if self._lock is not None:
+                self._lock.release()
+
+    def _turn(self) -> bool:
+        group, order = self._take()
+        if group:
+            outcomes = self._writer.write([one.batch for one in group])
+            self._tell(self._settle, group, outcomes, self._writer.head.position)
+        match order:
+            case _Sign(done):
+                self._tell(_resolve, done, self._signed())
+            case _Stop(done):
+                self._close_writer()
+                self._tell(_resolve, done, None)
+                return False
+            case None:
+                self._tidy()
+        return True
+
+    def _take(self) -> tuple[list[_Append], _Sign | _Stop | None]:
+        group: list[_Append] = []
+        events = size = 0
+        order: _Order = self._orders.get()
+        while isinstance(order, _Append):
+            group.append(order)
+            events += len(order.batch.events)
+            size += order.batch.bytes
+            if events >= GROUP_EVENTS_MAX or size >= GROUP_BYTES_MAX:
+                return group, None
+            try:
+                order = self._orders.get_nowait()
+            except Empty:
+                return group, None
+        return group, order
+
+    def _tidy(self) -> None:
+        try:
+            self._writer.tidy(idle=self._orders.empty())
+        except StoreFailed as exc:
+            # What was acknowledged is in the WAL and stays there; this is tried again.
+            log.warning("log_checkpoint_failed", error=str(exc))
+
+    def _signed(self) -> Checkpoint | SyncError:
+        try:
+            return self._writer.sign()
+        except StoreFailed as exc:
+            return exc
+
+    def _close_writer(self) -> None:
+        try:
+            self._writer.close()
+        except StoreFailed as exc:
+            log.warning("log_close_failed", error=str(exc))
+
+    def _tell(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:
+            # The loop is closed, so nobody waits any more.
+            log.debug("log_writer_unheard")
+
+    # In any worker thread.
+
+    def _ask(self, question: Callable[[SqliteReader], int]) -> int:
+        with self._asking:
+            if self._asked is None:
+                self._asked = self.reader()
+            return question(self._asked)
+
+
+def _resolve(done: asyncio.Future[Any], outcome: object) -> None:
+    if done.done():  # cancelled by whoever asked
+        return
+    if isinstance(outcome, SyncError):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)
+
+
+def _abandon(opening: asyncio.Future[LogWriter], lock: FolderLock | None) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+    if lock is not None:
+        lock.release()
