@@ -6,6 +6,8 @@ a float would change kept as `{"$number": "<source text>"}`. Absent and null are
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from events.registry import Fact, event
@@ -19,6 +21,7 @@ class LabelChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     frame     FiftyOne frame number from 1; 0 for the labels of the sample itself
     old, new  appears: `old` is None; disappears: `new` is None, `old` the whole document;
               changes: the changed members only, an absent key is an absent member
+    alone     appears: the field holds this one label itself (`Classification`), no list of them
     """
 
     sample: str
@@ -27,6 +30,7 @@ class LabelChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     label: str
     old: Document | None = None
     new: Document | None = None
+    alone: bool = False
 
 
 class SampleChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,6 +39,22 @@ class SampleChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sample: str
     old: Document = {}
     new: Document = {}
+
+
+class ScanConflict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A manifest's change beside what the dataset holds by now; the dataset's value stays.
+
+    label    the members of one label that both sides changed, or the label that would go
+    members  the members of the sample itself that both sides changed
+             (neither of them: the whole sample would go, with labels that were edited meanwhile)
+    dataset  the label's or the sample's document as it is and stays; None: it was deleted
+    """
+
+    id: str
+    sample: str
+    label: LabelChange | None = None
+    members: SampleChange | None = None
+    dataset: Document | None = None
 
 
 class RefusedMedia(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,12 +110,48 @@ class DatasetLabelsChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     changes: tuple[LabelChange, ...]
 
 
+@event("SamplesSeen")
+class SamplesSeen(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """What a manifest shows where it is not what the dataset took over.
+
+    samples  whole documents: the dataset had made the change already, or a conflict holds it back
+    gone     ids of samples that left the manifest and stay in the dataset
+
+    It moves nothing but the base that the next scan is compared with.
+    """
+
+    samples: tuple[Document, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+@event("ScanConflictRaised")
+class ScanConflictRaised(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The manifest and an annotation run changed the same members since the last scan."""
+
+    conflicts: tuple[ScanConflict, ...]
+
+
+@event("ScanConflictResolved")
+class ScanConflictResolved(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A person chose. `label` or `members` is what the dataset takes over.
+
+    A sample that goes by this choice leaves by a SamplesRemoved beside it.
+    """
+
+    id: str
+    choice: Literal["manifest", "dataset"]
+    label: LabelChange | None = None
+    members: SampleChange | None = None
+
+
 @event("ManifestScanned")
 class ManifestScanned(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A scan was taken: from here on the next one is compared with it.
 
-    digest    SHA-256 (hex) of the manifest's files as read
-    position  the position in our log which the manifest says it has seen, if it says one
+    digest         SHA-256 (hex) of the manifest's files as read
+    position       the position in our log which the manifest says it has seen, if it says one
+    refused        how many samples have media that are not opened
+    refused_media  the first of them, by name
     """
 
     manifest: str
@@ -105,6 +161,8 @@ class ManifestScanned(Fact, frozen=True, kw_only=True, omit_defaults=True):
     changed: int = 0
     removed: int = 0
     position: int | None = None
+    conflicts: int = 0
+    refused: int = 0
     refused_media: tuple[RefusedMedia, ...] = ()
 
 
@@ -133,6 +191,9 @@ FACTS = (
     SamplesChanged,
     SamplesRemoved,
     DatasetLabelsChanged,
+    SamplesSeen,
+    ScanConflictRaised,
+    ScanConflictResolved,
     ManifestScanned,
     ManifestRejected,
     ManifestAcknowledged,
