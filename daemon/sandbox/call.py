@@ -1,0 +1,180 @@
+"""One request on its way through the sandbox."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from daemon.sandbox import present
+from daemon.sandbox.errors import bad_request, not_found, unauthorized
+from daemon.sandbox.model import Comment, Issue, Job, Json, Organization, Project, Task, User
+from daemon.sandbox.outbox import Outbox, Signal
+from daemon.sandbox.state import State
+
+Subject: TypeAlias = Project | Task | Job | Issue | Comment
+
+
+@dataclass
+class Reply:
+    """An answer: JSON, or bytes of a content type."""
+
+    status: int = 200
+    body: Json = None
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = "application/vnd.cvat+json"
+
+
+@dataclass
+class Call:
+    """A request, who makes it, and the webhooks that its changes will cause.
+
+    Signals are kept here and only leave with `commit`: a request that is
+    refused tells nobody.
+    """
+
+    state: State
+    outbox: Outbox
+    method: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: dict[str, str]
+    raw: bytes
+    base: str
+    version: str
+    ids: tuple[str, ...] = ()
+    caller: User | None = None
+    signals: list[Signal] = field(default_factory=list)
+    # Annotation writes note the annotations of their jobs here, for the journal.
+    journaled: bool = False
+    before: dict[int, Json] = field(default_factory=dict)
+    # What starts once the request is answered: the creation of jobs.
+    background: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def user(self) -> User:
+        """Return who calls; raises Refused (401) when nobody is logged in."""
+        if self.caller is None:
+            raise unauthorized()
+        return self.caller
+
+    @property
+    def id(self) -> int:
+        """Return the id in the path."""
+        return int(self.ids[0])
+
+    def param(self, name: str) -> str | None:
+        """Return the last query value of a name."""
+        return next((value for key, value in reversed(self.query) if key == name), None)
+
+    @property
+    def json(self) -> Json:
+        """Return the body; raises Refused (400) where it is no JSON."""
+        try:
+            return json.loads(self.raw or b"{}", parse_constant=_refuse_constant)
+        except ValueError as exc:
+            raise bad_request({"detail": f"JSON parse error - {exc}"}) from exc
+
+    @property
+    def organization(self) -> Organization | None:
+        """Return the organization that the request names."""
+        slug = self.organization_slug
+        if not slug:
+            return None
+        found = [row for row in self.state.organizations.values() if row.slug == slug]
+        if not found:
+            raise not_found(f"{slug} organization does not exist.")
+        return found[0]
+
+    @property
+    def organization_slug(self) -> str | None:
+        """Return the named organization's slug; "" means none, null means any."""
+        return self.headers.get("x-organization", self.param("org"))
+
+    def signal(self, event: str, shown: Json, **scope: Any) -> None:
+        """Remember that an event happened; `scope` as in `Signal`."""
+        sender = present.basic_user(self.user, self.base)
+        if not self.base:
+            sender = {"id": self.user.id, "username": self.user.username, "email": self.user.email}
+        self.signals.append(Signal(event, shown, sender, **scope))
+
+    @contextmanager
+    def saving(self, row: Subject, *, counted: bool = False) -> Iterator[None]:
+        """Move a row's date after a change, and tell with what it was before.
+
+        counted  the row came from a query of the view's own, which counted
+                 (see `present.task`); what it was before never is
+        """
+        kind = type(row).__name__.lower()
+        scope = scope_of(self.state, row)
+        heard = self.outbox.is_heard(f"update:{kind}", **scope)
+        before = self._show(row, counted=False) if heard else {}
+        yield
+        row.updated = self.state.now()
+        if heard:
+            after = self._show(row, counted=counted)
+            changed = {
+                key: before.get(key)
+                for key in after
+                if key != "labels" and before.get(key) != after[key]
+            }
+            self.signal(f"update:{kind}", after, before=changed, **scope)
+
+    def touch(self, *rows: Subject | None) -> None:
+        """Move the dates of rows, in order."""
+        for row in rows:
+            if row is not None:
+                with self.saving(row):
+                    pass
+
+    def tell(self, event: str, row: Subject, *, counted: bool = False) -> None:
+        """Signal the creation or the end of a row."""
+        scope = scope_of(self.state, row)
+        if self.outbox.is_heard(event, **scope):
+            self.signal(event, self._show(row, counted=counted), **scope)
+
+    def tell_comment(self, event: str, row: Comment) -> None:
+        """Signal the creation or the end of a comment."""
+        scope = scope_of(self.state, self.state.issues[row.issue])
+        self.signal(event, present.comment(self.state, row, self.base), **scope)
+
+    def new_uuid(self) -> str:
+        """Return an id for an upload."""
+        return str(UUID(bytes=self.state.clock.new_id()))
+
+    def _show(self, row: Subject, *, counted: bool) -> Json:
+        match row:
+            case Project():
+                return present.project(self.state, row, self.base)
+            case Task():
+                return present.task(self.state, row, self.base, counted=counted)
+            case Job():
+                return present.job(self.state, row, self.base, counted=counted)
+            case Issue():
+                return present.issue(self.state, row, self.base)
+            case Comment():
+                return present.comment(self.state, row, self.base)
+
+    def commit(self) -> None:
+        """Hand the signals of a finished request to the webhooks."""
+        self.outbox.post(self.signals)
+        self.signals = []
+
+
+def scope_of(state: State, row: Subject) -> dict[str, int | None]:
+    """Return the project and organization whose webhooks hear of a row."""
+    if isinstance(row, Project):
+        return {"project": row.id, "organization": row.organization}
+    if isinstance(row, Comment):
+        return scope_of(state, state.issues[row.issue])
+    if isinstance(row, Issue):
+        return scope_of(state, state.jobs[row.job])
+    task = state.tasks[row.task] if isinstance(row, Job) else row
+    return {"project": task.project, "organization": task.organization}
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"Out of range float values are not JSON compliant: {name!r}")

@@ -1,0 +1,29 @@
+"""The endpoints, one module per resource; importing this package registers them."""
+
+from __future__ import annotations
+
+from daemon.sandbox.resources import (
+    accounts,
+    issues,
+    jobs,
+    labeled_data,
+    labels,
+    projects,
+    server,
+    task_data,
+    tasks,
+    webhooks,
+)
+
+__all__ = [
+    "accounts",
+    "issues",
+    "jobs",
+    "labeled_data",
+    "labels",
+    "projects",
+    "server",
+    "task_data",
+    "tasks",
+    "webhooks",
+]

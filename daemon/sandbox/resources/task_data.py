@@ -1,0 +1,226 @@
+"""Media of tasks: upload, creation, metadata, frames."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import io
+import re
+from typing import Any
+
+from PIL import Image
+
+from daemon.sandbox import present
+from daemon.sandbox.call import Call, Reply
+from daemon.sandbox.creation import begin
+from daemon.sandbox.errors import Refused, bad_request, not_found
+from daemon.sandbox.fields import Check, Missing, boolean, clean, integer, listed, record, text
+from daemon.sandbox.forms import Form, parse_form
+from daemon.sandbox.model import Data, Task, Upload
+from daemon.sandbox.resources.tasks import media_of, task_of
+from daemon.sandbox.routes import route
+from daemon.sandbox.unsupported import unsupported
+
+TUS = {"Tus-Resumable": "1.0.0"}
+FILE_BYTES_MAX = 256 * 1024 * 1024
+PARAMETERS: Check = record(
+    image_quality=(integer(lowest=0, highest=100), Missing),
+    chunk_size=(integer(lowest=1), None),
+    start_frame=(integer(lowest=0), 0),
+    stop_frame=(integer(lowest=0), 0),
+    frame_filter=(text(longest=256, blank=True), ""),
+    use_zip_chunks=(boolean, False),
+    use_cache=(boolean, False),
+    sorting_method=(text(), "lexicographical"),
+    upload_file_order=(listed(text()), list),
+)
+META: Check = record(deleted_frames=(listed(integer(lowest=0)), list))
+
+
+@route("POST", "/api/tasks/{id}/data")
+async def upload(call: Call) -> Reply:
+    """Take media: in one request, or in a session of several."""
+    task = task_of(call)
+    if "tus-resumable" in call.headers:
+        return _tus_begin(call, task)
+    if task.data is not None and task.data.ready:
+        raise bad_request("Adding more data is not supported")
+    if "upload-start" in call.headers and "upload-finish" not in call.headers:
+        _open(call, task)
+        return Reply(202)
+    form = _form(call)
+    for name, content in form.files:
+        task.upload.files[name] = content
+    if "upload-multiple" in call.headers:
+        return Reply(200)
+    _refuse_other_sources(form)
+    sent = clean(PARAMETERS, form.values)
+    if "upload-finish" not in call.headers:
+        _open(call, task)
+    return _finish(call, task, sent)
+
+
+def _form(call: Call) -> Form:
+    if "multipart/form-data" in call.headers.get("content-type", ""):
+        return parse_form(call.headers["content-type"], call.raw)
+    return Form(call.json, [])
+
+
+def _refuse_other_sources(form: Form) -> None:
+    for name in form.values:
+        if re.match(r"(server_files|remote_files|cloud_storage_id|job_file_mapping)", name):
+            raise unsupported(f"task data from {name}")
+
+
+def _open(call: Call, task: Task) -> None:
+    """Make the empty media row; the task's date moves."""
+    if task.data is None:
+        with call.saving(task):
+            task.data = Data(call.state.next_id("data"))
+
+
+def _finish(call: Call, task: Task, sent: dict[str, Any]) -> Reply:
+    data = task.data or Data(call.state.next_id("data"))
+    task.data = data
+    with call.saving(task, counted=True):
+        data.image_quality = sent["image_quality"]
+    data.chunk_size = sent["chunk_size"]
+    data.start_frame = sent["start_frame"]
+    data.stop_frame = sent["stop_frame"]
+    data.frame_filter = sent["frame_filter"].replace(" ", "")
+    files, task.upload = task.upload.files, Upload()
+    if order := sent["upload_file_order"]:
+        files = {name: files[name] for name in order if name in files}
+    zip_chunks, sorting = sent["use_zip_chunks"], sent["sorting_method"]
+    begin(call, task, files, sorting=sorting, zip_chunks=zip_chunks)
+    return Reply(
+        202,
+        {
+            "chunk_size": data.chunk_size,
+            "image_quality": data.image_quality,
+            "start_frame": data.start_frame,
+            "stop_frame": data.stop_frame,
+            "frame_filter": data.frame_filter,
+            "client_files": list(files),
+            "server_files": [],
+            "remote_files": [],
+            "use_zip_chunks": False,
+            "server_files_exclude": [],
+            "use_cache": False,
+            "copy_data": False,
+            "storage_method": "file_system",
+            "storage": "local",
+            "sorting_method": sorting,
+            "filename_pattern": None,
+        },
+    )
+
+
+def _tus_begin(call: Call, task: Task) -> Reply:
+    """Open the upload of one file in parts (tus.io protocol 1.0.0)."""
+    length = int(call.headers.get("upload-length", "0"))
+    if length > FILE_BYTES_MAX:
+        return Reply(413, headers=TUS)
+    metadata = dict(
+        pair.strip().partition(" ")[::2]
+        for pair in call.headers.get("upload-metadata", "").split(",")
+    )
+    try:
+        name = base64.b64decode(metadata.get("filename", ""), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as exc:
+        raise bad_request({"detail": "Upload-Metadata is no base64"}) from exc
+    if not name:
+        return Reply(400, headers=TUS)
+    if name in task.upload.files:
+        return Reply(409, headers=TUS)
+    upload_id = call.new_uuid()
+    task.upload.partial[upload_id] = (name, length, bytearray())
+    location = f"{call.base}/api/tasks/{task.id}/data/{upload_id}"
+    return Reply(201, headers=TUS | {"Location": location, "Upload-Filename": name})
+
+
+def _partial(call: Call) -> tuple[Task, str, int, bytearray]:
+    task = task_of(call)
+    found = task.upload.partial.get(call.ids[1])
+    if found is None:
+        raise not_found()
+    return task, *found
+
+
+@route("HEAD", "/api/tasks/{id}/data/{uuid}")
+async def tus_offset(call: Call) -> Reply:
+    """Tell how much of a file arrived; a whole file is no upload any more."""
+    _, _, length, content = _partial(call)
+    sizes = {"Upload-Offset": str(len(content)), "Upload-Length": str(length)}
+    return Reply(200, headers=TUS | sizes)
+
+
+@route("PATCH", "/api/tasks/{id}/data/{uuid}")
+async def tus_append(call: Call) -> Reply:
+    """Take the next part of a file."""
+    task, name, length, content = _partial(call)
+    if call.headers.get("upload-offset") != str(len(content)):
+        raise Refused(409, None)
+    if len(content) + len(call.raw) > length:
+        raise Refused(413, None)
+    content += call.raw
+    if len(content) == length:
+        task.upload.files[name] = bytes(content)
+        del task.upload.partial[call.ids[1]]
+    return Reply(204, headers=TUS | {"Upload-Offset": str(len(content)), "Upload-Filename": name})
+
+
+@route("GET", "/api/tasks/{id}/status")
+async def status(call: Call) -> Reply:
+    """Tell how far the creation is; `Finished` also where nothing was begun."""
+    state, message = task_of(call).creation
+    return Reply(body={"state": state, "message": message, "progress": 0.0})
+
+
+@route("GET", "/api/tasks/{id}/data/meta")
+async def meta(call: Call) -> Reply:
+    """Show the media of a task."""
+    data = media_of(task_of(call))
+    return Reply(body=present.data_meta(data, 0, data.size - 1, of_job=False))
+
+
+@route("PATCH", "/api/tasks/{id}/data/meta")
+async def delete_frames(call: Call) -> Reply:
+    """Delete frames of a task: no date moves and nobody is told."""
+    data = media_of(task_of(call))
+    wanted = clean(META, call.json)["deleted_frames"]
+    data.deleted_frames = {frame for frame in wanted if frame < data.size}
+    return Reply(body=present.data_meta(data, 0, data.size - 1, of_job=False))
+
+
+@route("GET", "/api/tasks/{id}/data")
+async def task_frame(call: Call) -> Reply:
+    """Send a frame of a task."""
+    return await frame_reply(call, media_of(task_of(call)))
+
+
+async def frame_reply(call: Call, data: Data) -> Reply:
+    """Send the bytes of a frame: as uploaded, or as a JPEG of the task's quality."""
+    kind = call.param("type")
+    if kind not in {"frame", "chunk", "context_image"}:
+        raise bad_request({"detail": "Data type not specified or not supported"})
+    if kind != "frame" or data.is_video:
+        raise unsupported(f"data of type {kind}" if kind != "frame" else "frames of a video")
+    number = call.param("number") or ""
+    if not number.isdigit() or int(number) >= data.size:
+        raise bad_request("The frame number doesn't belong to the task")
+    name, content = list(data.files.items())[int(number)]
+    if call.param("quality") != "compressed":
+        suffix = name.rpartition(".")[2].lower()
+        content_type = {"jpg": "image/jpeg"}.get(suffix, f"image/{suffix}")
+        return Reply(body=content, content_type=content_type)
+    smaller = await asyncio.to_thread(_compressed, content, data.image_quality)
+    return Reply(body=smaller, content_type="image/jpeg")
+
+
+def _compressed(content: bytes, quality: int) -> bytes:
+    with Image.open(io.BytesIO(content)) as image:
+        written = io.BytesIO()
+        image.convert("RGB").save(written, "JPEG", quality=quality)
+    return written.getvalue()

@@ -1,0 +1,226 @@
+"""Webhooks and their deliveries."""
+
+from __future__ import annotations
+
+import json
+
+from daemon.sandbox import present
+from daemon.sandbox.call import Call, Reply
+from daemon.sandbox.errors import bad_request, not_found
+from daemon.sandbox.fields import (
+    Absent,
+    Check,
+    FieldInvalid,
+    Missing,
+    boolean,
+    choice,
+    clean,
+    integer,
+    optional,
+    record,
+    text,
+    url,
+)
+from daemon.sandbox.model import Delivery, Json, Webhook
+from daemon.sandbox.query import listing
+from daemon.sandbox.rights import in_scope, may_project, may_webhook, need
+from daemon.sandbox.routes import route
+from daemon.sandbox.state import must_find, newest_first
+
+SECRET_LONGEST = 64
+DESCRIPTION_LONGEST = 128
+PROJECT_EVENTS = sorted(
+    [
+        f"{verb}:{kind}"
+        for verb in ("create", "update", "delete")
+        for kind in ("task", "job", "issue", "comment")
+    ]
+    + ["update:project", "delete:project"]
+)
+ORGANIZATION_EVENTS = sorted(
+    [*PROJECT_EVENTS, "create:project", "create:invitation", "delete:invitation"]
+    + [f"{verb}:membership" for verb in ("create", "update", "delete")]
+    + ["update:organization", "delete:organization"]
+)
+EVENTS = {"project": PROJECT_EVENTS, "organization": ORGANIZATION_EVENTS}
+
+
+def _events(value: object) -> list[str]:
+    if not isinstance(value, list):
+        kind = type(value).__name__
+        raise FieldInvalid([f'Expected a list of items but got type "{kind}".'])
+    for name in value:
+        choice(ORGANIZATION_EVENTS)(name)
+    return sorted(set(value))
+
+
+FIELDS: dict[str, Check] = {
+    "target_url": url,
+    "description": text(longest=DESCRIPTION_LONGEST, blank=True),
+    "content_type": choice(["application/json"]),
+    "secret": text(longest=SECRET_LONGEST, blank=True),
+    "is_active": boolean,
+    "enable_ssl": boolean,
+    "events": _events,
+}
+WEBHOOK: Check = record(
+    target_url=(url, Missing),
+    description=(FIELDS["description"], ""),
+    type=(choice(list(EVENTS)), Missing),
+    content_type=(FIELDS["content_type"], "application/json"),
+    secret=(FIELDS["secret"], ""),
+    is_active=(boolean, True),
+    enable_ssl=(boolean, True),
+    project_id=(optional(integer()), None),
+    events=(_events, Missing),
+)
+CHANGE: Check = record(**{name: (check, Absent) for name, check in FIELDS.items()})
+
+
+@route("GET", "/api/webhooks/events", login=False)
+async def events(call: Call) -> Reply:
+    """List the events that a webhook may name."""
+    kind = call.param("type") or "all"
+    named = EVENTS.get(kind, ORGANIZATION_EVENTS)
+    return Reply(body={"webhook_type": kind, "events": named})
+
+
+@route("POST", "/api/webhooks")
+async def webhooks_create(call: Call) -> Reply:
+    """Make a webhook of a project or of the named organization."""
+    sent = clean(WEBHOOK, call.json)
+    state = call.state
+    named = call.organization
+    if sent["type"] == "project":
+        if sent["project_id"] not in state.projects:
+            raise bad_request({"project_id": ["Project not found."]})
+        need(may_project(call, state.projects[sent["project_id"]]))
+    elif named is None:
+        raise bad_request(["Only organization webhooks can be created in an organization"])
+    unknown = [name for name in sent["events"] if name not in EVENTS[sent["type"]]]
+    if unknown:
+        raise bad_request({"events": ["Invalid events list for webhook type"]})
+    row = Webhook(
+        id=state.next_id("webhooks"),
+        target_url=sent["target_url"],
+        description=sent["description"],
+        type=sent["type"],
+        secret=sent["secret"],
+        is_active=sent["is_active"],
+        enable_ssl=sent["enable_ssl"],
+        owner=call.user.id,
+        project=sent["project_id"] if sent["type"] == "project" else None,
+        organization=named.id if named else None,
+        events=sent["events"],
+        created=state.now(),
+        updated=state.now(),
+    )
+    state.webhooks[row.id] = row
+    return Reply(201, present.webhook(state, row, call.base))
+
+
+@route("GET", "/api/webhooks")
+async def webhooks_list(call: Call) -> Reply:
+    """List the webhooks that the caller manages."""
+    state = call.state
+    rows = [
+        row
+        for row in newest_first(state.webhooks.values())
+        if in_scope(call, row.organization) and may_webhook(call, row)
+    ]
+    fields = {
+        "id": lambda row: row.id,
+        "target_url": lambda row: row.target_url,
+        "type": lambda row: row.type,
+        "project_id": lambda row: row.project,
+        "owner": lambda row: state.users[row.owner].username,
+        "updated_date": lambda row: row.updated,
+    }
+    show = lambda row: present.webhook(state, row, call.base, last=True)  # noqa: E731
+    return listing(call, rows, fields=fields, show=show, search=("target_url", "owner", "type"))
+
+
+def _webhook(call: Call) -> Webhook:
+    row = must_find(call.state.webhooks, call.id)
+    need(may_webhook(call, row))
+    return row
+
+
+@route("GET", "/api/webhooks/{id}")
+async def webhooks_get(call: Call) -> Reply:
+    """Show a webhook and how its last delivery ended."""
+    return Reply(body=present.webhook(call.state, _webhook(call), call.base, last=True))
+
+
+@route("PATCH", "/api/webhooks/{id}")
+async def webhooks_change(call: Call) -> Reply:
+    """Change a webhook; a change of its secret holds for the next delivery."""
+    row = _webhook(call)
+    for name, value in clean(CHANGE, call.json).items():
+        if name != "content_type":
+            setattr(row, name, value)
+    row.updated = call.state.now()
+    return Reply(body=present.webhook(call.state, row, call.base))
+
+
+@route("DELETE", "/api/webhooks/{id}")
+async def webhooks_delete(call: Call) -> Reply:
+    """Delete a webhook with its deliveries."""
+    row = _webhook(call)
+    call.state.deleted_webhooks[row.id] = call.state.webhooks.pop(row.id)
+    return Reply(204)
+
+
+@route("POST", "/api/webhooks/{id}/ping")
+async def webhooks_ping(call: Call) -> Reply:
+    """Send a ping within the request, and tell how it ended."""
+    row = _webhook(call)
+    sender = present.basic_user(call.user, call.base)
+    body = {
+        "event": "ping",
+        "webhook": present.webhook(call.state, row, call.base),
+        "sender": sender,
+    }
+    delivery = Delivery(0, row.id, "ping", body, redelivery=False, created=0, updated=0)
+    status = await call.outbox.attempt(row, json.dumps(body).encode())
+    call.outbox.record(delivery, status)
+    return Reply(body=present.delivery(delivery, stored=False))
+
+
+def _deliveries(call: Call) -> list[Delivery]:
+    row = _webhook(call)
+    return [each for each in newest_first(call.state.deliveries.values()) if each.webhook == row.id]
+
+
+@route("GET", "/api/webhooks/{id}/deliveries")
+async def deliveries_list(call: Call) -> Reply:
+    """List deliveries, the newest first; they cannot be filtered."""
+    no_fields: dict[str, object] = {}
+    return listing(call, _deliveries(call), fields=no_fields, show=_delivery)  # type: ignore[arg-type]
+
+
+def _delivery(row: Delivery) -> Json:
+    return present.delivery(row)
+
+
+def _one(call: Call) -> Delivery:
+    wanted = int(call.ids[1])
+    found = [row for row in _deliveries(call) if row.id == wanted]
+    if not found:
+        raise not_found()
+    return found[0]
+
+
+@route("GET", "/api/webhooks/{id}/deliveries/{id}")
+async def deliveries_get(call: Call) -> Reply:
+    """Show a delivery."""
+    return Reply(body=_delivery(_one(call)))
+
+
+@route("POST", "/api/webhooks/{id}/deliveries/{id}/redelivery")
+async def deliveries_repeat(call: Call) -> Reply:
+    """Send a delivery again: other bytes, another valid signature."""
+    row = _one(call)
+    again = call.outbox.queue(_webhook(call), row.request, redelivery=True)
+    again.changed_fields = row.changed_fields
+    return Reply(body={})
