@@ -10,7 +10,7 @@ from daemon.cvat.answers import Answer
 from daemon.cvat.wire import Call, Stream, Wire
 from daemon.ports.cvat import NotFound, OutcomeUnknown, ServerTrouble
 
-UPLOAD_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 TUS = {"Tus-Resumable": "1.0.0"}
 
 Pieces = Callable[[int, int], AsyncIterator[bytes]]

@@ -203,8 +203,15 @@ class Wire:
                 **exc.facts,
                 hint="check the credentials of this server",
             ) from exc
-        if not isinstance(key, str) or not key:
-            raise ServerTrouble("the server's login gave no key", server=self.config.name)
+        except (ServerTrouble, AnswerTooLarge) as exc:
+            # For a write that waits for the login nothing is uncertain.
+            raise ServerUnreachable(
+                f"no login to the server: {exc.message}",
+                **exc.facts,
+                hint="the request that needs it was not sent",
+            ) from exc
+        if not isinstance(key, str) or not key.isalnum():
+            raise ServerUnreachable("the server's login gave no key", server=self.config.name)
         return key
 
 

@@ -65,18 +65,20 @@ class Script:
         self.url = ""
 
     def on(self, method: str, path: str, *answers: Any) -> None:
-        """Add answers: a status, (status, JSON), (status, JSON, headers) or a handler."""
+        """Add answers: status, (status, JSON), (status, JSON, headers), "cut" or a handler."""
         self._answers[method, path].extend(map(_handler, answers))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         answers = self._answers[request.method, request.path]
         handler = answers.popleft() if len(answers) > 1 else answers[0] if answers else _missing
-        # A handler that streams wants to read the body by itself.
-        body = b"" if getattr(handler, "reads", False) else await request.read()
+        body = await request.read()
         self.seen.append(
             Seen(request.method, request.path, dict(request.query), dict(request.headers), body)
         )
         return await handler(request)
+
+    def forget(self) -> None:
+        self._answers.clear()
 
     def paths(self) -> list[str]:
         return [f"{seen.method} {seen.path}" for seen in self.seen]
@@ -86,12 +88,23 @@ async def _missing(request: web.Request) -> web.StreamResponse:
     return web.json_response({"detail": "Not found."}, status=404)
 
 
+async def _cut(request: web.Request) -> web.StreamResponse:
+    """Close the connection instead of answering."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
 def _handler(answer: Any) -> Handler:
     if callable(answer):
         return answer
-    status, document, headers = (*((answer,) if isinstance(answer, int) else answer), None, None)[
-        :3
-    ]
+    if answer == "cut":
+        return _cut
+    status, document, headers, *_ = (
+        *(answer if isinstance(answer, tuple) else [answer]),
+        None,
+        None,
+    )
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if document is None:
