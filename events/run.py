@@ -14,18 +14,25 @@ LabelType = Literal[
     "detections", "instances", "polylines", "polygons", "keypoints", "segmentation",
     "classification", "classifications", "scalar",
 ]  # fmt: skip
+ValueType = Literal["bool", "int", "float", "str"]
 Policy = Literal["manual", "on-save", "on-job-completed"]
 LinkMethod = Literal["uploaded", "label_id", "cvat id", "exact geometry", "assignment", "new"]
 
 
 class FieldSchema(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one label field asks of annotators, and what they may do to it (FiftyOne's words)."""
+    """What one label field asks of annotators, and what they may do to it (FiftyOne's words).
+
+    value_types  attribute → what its text stands for in the dataset
+    read_only    attributes whose edits are not taken over
+    """
 
     name: str
     type: LabelType
     existing: bool = False
     classes: tuple[str, ...]
     attributes: tuple[AttributeSpec, ...] = ()
+    value_types: dict[str, ValueType] = {}
+    read_only: tuple[str, ...] = ()
     allow_additions: bool = True
     allow_deletions: bool = True
     allow_label_edits: bool = True
@@ -115,7 +122,7 @@ class LabelEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What CVAT did to one label: in CVAT's terms (facets) and in FiftyOne's (members).
 
     operation  "added", "changed" or "removed"
-    facets     facet → value now seen on the server; None: the facet is gone
+    facets     facet → value now seen on the server; "exists" tells whether it is there at all
     old, new   as in `LabelChange`
     digests    facet → digest of the dataset's members after this edit is merged
     """
@@ -146,6 +153,7 @@ class RunRequested(Fact, frozen=True, kw_only=True, omit_defaults=True):
     server: str
     fields: tuple[FieldSchema, ...]
     tasks: tuple[TaskPlan, ...]
+    media_type: str = "image"
     policy: Policy = "manual"
     segment_size: int | None = None
     image_quality: int = 75
@@ -274,11 +282,15 @@ class ConflictRaised(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 @event("ConflictResolved")
 class ConflictResolved(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A person chose. `edit` is what the dataset takes over, None: its own value stays."""
+    """A person chose. `edit` is what the dataset takes over, None: its own value stays.
+
+    digests  facet → digest of the dataset's members as they are from now on
+    """
 
     id: str
     choice: Literal["cvat", "dataset"]
     edit: LabelEdit | None = None
+    digests: dict[str, str] = {}
 
 
 @event("MergeHeld")

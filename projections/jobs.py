@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from events import dataset, run
-from events.annotations import Annotation, LabelSpec, kind_of
-from events.envelope import Recorded
+from events.annotations import Annotation, Kind, LabelSpec, kind_of
+from events.envelope import Evidence, Recorded
 from events.job import (
     ActorLearned,
     AnnotationsObserved,
@@ -70,7 +70,7 @@ class AnnotationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     server: str
     job: int
-    kind: str
+    kind: Kind
     id: int
     annotation: Annotation
     added: int
@@ -82,7 +82,7 @@ class RemovedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     server: str
     job: int
-    kind: str
+    kind: Kind
     id: int
     position: int
     by_schema: bool = False
@@ -97,7 +97,7 @@ class AuthorRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since_us: int
     until_us: int
     actor: str | None = None
-    evidence: str = "unknown"
+    evidence: Evidence = "unknown"
     learned: tuple[str, ...] = ()
 
 

@@ -22,7 +22,7 @@ from projections import jobs
 from projections.attribution import UNKNOWN, Author, author_of, date_us
 from projections.decision import Decision, Draft
 from projections.facets import change_between
-from projections.streams import version_of
+from projections.streams import versions
 from projections.tables import Tables
 
 # Annotations in one event. A larger observation is several events of one atomic append.
@@ -63,7 +63,7 @@ def observe(
     own  the user id of our own credentials
     """
     stream = f"job/{server}/{job}"
-    expects = {stream: version_of(tables, stream)}
+    expects = versions(tables, [stream])
     row = tables.get(jobs.JOBS, server, job)
     if row is None:
         facts: list[Fact] = [reading.job, JobSchemaChanged(labels=reading.labels)]

@@ -43,6 +43,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     updated_date    of the resource, as CVAT writes it
     before_update   names of the fields that changed; None where the server does not tell
     changes         the same from newer servers (2.73 to 2.75)
+    before_date     its `updated_date` before, from `before_update` or `changes`
     sender          id of the user who did it; None when it is not told
     digest          SHA-256 of the document with sorted keys: CVAT repeats a delivery with its keys
                     in another order, so the hash of the bytes would not know it again
@@ -58,6 +59,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     updated_date: str | None
     before_update: tuple[str, ...] | None
     changes: tuple[str, ...] | None
+    before_date: str | None
     sender: int | None
     request: str | None
     request_status: str | None
@@ -114,11 +116,19 @@ def of_document(document: Mapping[str, Any]) -> Delivery:
         updated_date=_text(resource.get("updated_date"), DATE),
         before_update=_names(document.get("before_update")),
         changes=_names(document.get("changes")),
+        before_date=_before_date(document),
         sender=_id(_object(document.get("sender")).get("id")),
         request=_text(resource.get("id"), REQUEST_ID) if kind == "request" else None,
         request_status=_text(resource.get("status"), WORD) if kind == "request" else None,
         digest=_digest(document),
     )
+
+
+def _before_date(document: Mapping[str, Any]) -> str | None:
+    """Return the resource's date before, where the server tells: 2.15 to 2.75 do."""
+    before = _object(document.get("before_update")).get("updated_date")
+    changed = _object(_object(document.get("changes")).get("updated_date")).get("from")
+    return _text(before, DATE) or _text(changed, DATE)
 
 
 def _digest(document: Mapping[str, Any]) -> bytes:

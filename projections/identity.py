@@ -1,0 +1,137 @@
+"""Which label an annotation stands for, although CVAT re-numbers shapes and clears attributes.
+
+Methods, surest first. CVAT never gives an id of its own twice, so an id that still stands for a
+label decides; `label_id` decides for annotations with a new id; exact geometry for those without
+either. What is left is new. One label, one annotation: of several that claim the same label the
+one that looks most like it is it, the others are copies.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from events.annotations import Kind
+from events.run import LinkMethod
+from projections.facets import Facets
+from projections.jobs import AnnotationRow
+from projections.runs import Address, TrackedRow
+
+# Two geometries are the same within this many pixels.
+GEOMETRY_TOLERANCE_PX = 1e-3
+CONFIDENCE: dict[LinkMethod, float] = {
+    "cvat id": 1.0,
+    "label_id": 1.0,
+    "exact geometry": 0.9,
+}
+Key = tuple[Kind, int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One annotation of the job.
+
+    sample  whose frame it is on
+    facets  what of it the field that its class belongs to can hold
+    claim   the label that its `label_id` names, tracked in this job or in another one
+    """
+
+    row: AnnotationRow
+    sample: str
+    facets: Facets
+    claim: TrackedRow | None
+
+    @property
+    def key(self) -> Key:
+        """The annotation's key in its job."""
+        return self.row.kind, self.row.id
+
+
+@dataclass
+class Matching:
+    """The whole of a job: linked labels, labels without annotation, annotations without label."""
+
+    found: dict[Address, tuple[TrackedRow, Candidate, LinkMethod]] = field(default_factory=dict)
+    missing: list[TrackedRow] = field(default_factory=list)
+    new: list[Candidate] = field(default_factory=list)
+
+    def link(self, label: TrackedRow, candidate: Candidate, method: LinkMethod) -> None:
+        """Let the label stand for the annotation."""
+        self.found[label.address] = label, candidate, method
+
+
+def same_facet(name: str, left: Any, right: Any) -> bool:
+    """Tell whether two values of a facet are the same; geometry within a tolerance."""
+    if name == "geometry" and left is not None and right is not None:
+        return len(left) == len(right) and all(
+            abs(a - b) <= GEOMETRY_TOLERANCE_PX for a, b in zip(left, right, strict=True)
+        )
+    return bool(left == right)
+
+
+def match(
+    candidates: Iterable[Candidate],
+    tracked: Mapping[Address, TrackedRow],
+    held: Mapping[Key, Address],
+) -> Matching:
+    """Match the annotations of one job with the labels that are tracked in it.
+
+    held  (kind, id) → the label that the annotation stood for so far
+    """
+    result = Matching()
+    left = _by(result, candidates, lambda c: tracked.get(held[c.key]) if c.key in held else None,
+               "cvat id")  # fmt: skip
+    left = _by(result, left, lambda c: c.claim, "label_id")
+    lying = {
+        place: label
+        for address, label in tracked.items()
+        if address not in result.found and (place := _place(label.sample, label.seen))
+    }
+    result.new = _by(
+        result,
+        left,
+        lambda c: None if c.claim else lying.get(_place(c.sample, c.facets) or ()),
+        "exact geometry",
+    )
+    result.missing = [label for address, label in tracked.items() if address not in result.found]
+    return result
+
+
+def _by(
+    result: Matching,
+    candidates: Iterable[Candidate],
+    label_of: Callable[[Candidate], TrackedRow | None],
+    method: LinkMethod,
+) -> list[Candidate]:
+    """Link by one method; return the candidates that it left."""
+    rivals: defaultdict[Address, list[Candidate]] = defaultdict(list)
+    left: list[Candidate] = []
+    labels: dict[Address, TrackedRow] = {}
+    for candidate in candidates:
+        label = label_of(candidate)
+        # A label cannot move to another image: there it is a copy.
+        if label is None or label.address in result.found or label.sample != candidate.sample:
+            left.append(candidate)
+        else:
+            labels[label.address] = label
+            rivals[label.address].append(candidate)
+    for address, claimants in rivals.items():
+        label = labels[address]
+        best = min(claimants, key=lambda c: (_differences(c.facets, label.seen), c.key))
+        result.link(label, best, method)
+        left.extend(candidate for candidate in claimants if candidate is not best)
+    return left
+
+
+def _differences(left: Facets, right: Facets) -> int:
+    names = left.keys() | right.keys()
+    return sum(not same_facet(name, left.get(name), right.get(name)) for name in names)
+
+
+def _place(sample: str, facets: Facets) -> tuple[object, ...] | None:
+    """Return what "the same class at exactly the same place" means; None for tags."""
+    if not facets.get("geometry"):
+        return None
+    return (sample, facets.get("class"), tuple(facets["geometry"]))

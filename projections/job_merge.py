@@ -1,0 +1,128 @@
+"""All that the merge of one job is decided from, read once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from events.annotations import Annotation
+from events.dataset import Document
+from events.run import FieldSchema, Frame
+from projections import jobs, runs
+from projections.attribution import UNKNOWN, Author
+from projections.codec.fiftyone import merged_facets
+from projections.identity import Candidate, Key, Matching, match
+from projections.label_fields import LABELS
+from projections.label_schema import LABEL_ID
+from projections.runs import Address, RunJobRow, RunRow, TrackedRow
+from projections.tables import Tables
+
+
+@dataclass
+class JobMerge:
+    """One job of a run: its annotations matched with the labels that are tracked in it."""
+
+    tables: Tables
+    run: RunRow
+    run_job: RunJobRow
+    job: jobs.JobRow
+    tracked: dict[Address, TrackedRow] = field(default_factory=dict)
+    matching: Matching = field(default_factory=Matching)
+    quarantine: dict[str, runs.WaitingRow] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for row in self.tables.scan(runs.WAITING, self.run.dataset, self.run.key, "", 0, "", ""):
+            if row.what == "quarantine" and row.job == self.job.job:
+                self.quarantine[row.id] = row
+        held: dict[Key, Address] = {}
+        for part in self.tables.scan(runs.PARTS, self.job.server, self.job.job):
+            held[part.kind, part.id] = part.address
+            label = self.tracked_at(part.address)
+            if label is not None:
+                self.tracked[part.address] = label
+        self.matching = match(self._candidates(), self.tracked, held)
+
+    def tracked_at(self, address: Address) -> TrackedRow | None:
+        """Return what the run knows of a label, None for one it does not track."""
+        return self.tables.get(runs.TRACKED, self.run.dataset, self.run.key, *address)
+
+    def document(self, address: Address) -> Document | None:
+        """Return the label as the dataset holds it now, None where it is gone."""
+        row = self.tables.get(LABELS, self.run.dataset, *address)
+        return None if row is None else row.document
+
+    def frame(self, annotation: Annotation) -> Frame | None:
+        """Return whose frame an annotation is on, None for one outside the task."""
+        row = self.tables.get(
+            runs.RUN_FRAMES,
+            self.run.dataset,
+            self.run.key,
+            self.run_job.index,
+            annotation.frame,
+        )
+        if row is None:
+            return None
+        return Frame(sample=row.sample, name="", width_px=row.width_px, height_px=row.height_px)
+
+    def field_of(self, cvat_label: str) -> FieldSchema | None:
+        """Return the field that a CVAT label belongs to."""
+        for name, classes in self.run.names.items():
+            if cvat_label in classes.values():
+                return self.run.field(name)
+        return None
+
+    def missing(self) -> Iterator[TrackedRow]:
+        """Yield the labels whose annotations are gone, each until it was raised once.
+
+        A class that is deleted in CVAT takes its annotations along: nobody deleted those.
+        """
+        for label in self.matching.missing:
+            if label.seen.get("exists") and not self._went_with_class(label):
+                yield label
+
+    def author_at(self, position: int) -> Author:
+        """Return who made the observation at a position, as far as is known by now."""
+        row = self.tables.get(jobs.AUTHORS, self.job.server, self.job.job, position)
+        if row is None:
+            return UNKNOWN
+        if row.learned:
+            return Author(",".join(row.learned), "webhook" if len(row.learned) == 1 else "several")
+        return Author(row.actor, row.evidence)
+
+    def remover_of(self, label: TrackedRow) -> Author:
+        """Return who removed the annotations of a label."""
+        gone = [row for part in label.parts if (row := self._removed(label, part.kind, part.id))]
+        return self.author_at(max(row.position for row in gone)) if gone else UNKNOWN
+
+    def token(self, *told: object) -> str:
+        """Return a short id for something of this job: the same for the same."""
+        text = "\0".join(map(str, (self.run.stream, self.job.server, self.job.job, *told)))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _removed(self, label: TrackedRow, kind: str, id: int) -> jobs.RemovedRow | None:
+        return self.tables.get(jobs.REMOVED, self.job.server, label.job, kind, id)
+
+    def _went_with_class(self, label: TrackedRow) -> bool:
+        gone = [self._removed(label, part.kind, part.id) for part in label.parts]
+        return bool(gone) and all(row is not None and row.by_schema for row in gone)
+
+    def _candidates(self) -> Iterator[Candidate]:
+        for row in self.tables.scan(jobs.ANNOTATIONS, self.job.server, self.job.job):
+            frame = self.frame(row.annotation)
+            if frame is not None:
+                target = self.field_of(row.annotation.label)
+                facets = merged_facets(row.annotation, target) if target else {}
+                claim = self._claim(row.annotation, frame.sample)
+                yield Candidate(row, frame.sample, facets, claim)
+
+    def _claim(self, annotation: Annotation, sample: str) -> TrackedRow | None:
+        """Return the label that `label_id` names, the one on the same image where there are two."""
+        label_id = annotation.attributes.get(LABEL_ID)
+        if not isinstance(label_id, str) or not label_id:
+            return None
+        places = sorted(
+            self.tables.scan(runs.TRACKED_IDS, self.run.dataset, self.run.key, label_id),
+            key=lambda place: place.sample != sample,
+        )
+        return self.tracked_at(places[0].address) if places else None
