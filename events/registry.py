@@ -128,7 +128,7 @@ def decode(name: str, schema: int, payload: bytes, *, blob: Blob | None = None) 
             return entry.decoder.decode(payload)
         fields = _upcast(name, schema, entry.schema, canonical.parse(payload, blob=blob))
         return msgspec.convert(fields, entry.cls)
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError) as exc:
         raise MalformedFact(
             "the stored fields do not fit the event type",
             type=name,

@@ -108,8 +108,11 @@ class SqliteStore:
         try:
             # Shielded, since a thread cannot be cancelled: what it opens must be closed again.
             writer = await asyncio.shield(opening)
-        except BaseException:
+        except asyncio.CancelledError:
             opening.add_done_callback(lambda done: _abandon(done, taken))
+            raise
+        except BaseException:
+            _abandon(opening, taken)
             raise
         return cls(path, writer, taken)
 
@@ -150,9 +153,10 @@ class SqliteStore:
         """Write what waits, sign the head, empty the WAL, give the folder back."""
         if isinstance(self._refuses, StoreClosed):
             return
+        broken = self._refuses is not None
         self._refuses = StoreClosed("the log is closed", hint="nothing was written")
         self._followers.close()
-        if self._thread.is_alive():
+        if not broken:
             order = _Stop(self._loop.create_future())
             self._orders.put(order)
             # The thread ends by itself; a cancelled close must not leave it half closed.

@@ -49,14 +49,24 @@ class LogWriter:
         self._path = path
         self._clock = clock
         self._publish = publish
-        self._conn = open_writer(path)
-        self.meta = schema.prepare_log(self._conn, path)
-        self._signer = Signer(keys)
         self._wal_bytes = 0
         self._leaves: list[bytes] = []  # committed, not in the frontier yet
-        self._load()
-        self._frontier, self._signed = self._last_frontier()
-        self._check_published()
+        try:
+            self._conn = open_writer(path)
+        except sqlite3.Error as exc:
+            raise translated(exc, path) from exc
+        try:
+            self.meta = schema.prepare_log(self._conn, path)
+            self._signer = Signer(keys)
+            self._load()
+            self._frontier, self._signed = self._last_frontier()
+            self._check_published()
+        except sqlite3.Error as exc:
+            self._conn.close()
+            raise translated(exc, path) from exc
+        except BaseException:
+            self._conn.close()
+            raise
 
     def write(self, group: Sequence[Batch]) -> list[Appended | SyncError]:
         """Write appends in one transaction; each is refused or written by itself.
