@@ -148,7 +148,7 @@ class ScanConflictResolved(Fact, frozen=True, kw_only=True, omit_defaults=True):
 class ManifestScanned(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A scan was taken: from here on the next one is compared with it.
 
-    digest         SHA-256 (hex) of the manifest's files as read
+    digest         SHA-256 (hex) of what the manifest says, dates left out
     position       the position in our log which the manifest says it has seen, if it says one
     refused        how many samples have media that are not opened
     refused_media  the first of them, by name

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+import orjson
+
 from events.canonical import canonical
 from events.dataset import Document, LabelChange
 
@@ -141,8 +143,17 @@ def digest(document: Document) -> bytes:
     """
     members, labels = split(document)
     labels.sort(key=lambda label: (label.field, label.label))
-    spelled = [[label.field, label.order == ALONE, content(label.document)] for label in labels]
-    return hashlib.sha256(canonical([content(members), spelled])).digest()
+    told = [[label.field, label.order == ALONE, content(label.document)] for label in labels]
+    return hashlib.sha256(_spelled([content(members), told])).digest()
+
+
+def _spelled(value: object) -> bytes:
+    # A document as it was read holds no bare NaN (`events.dataset`), so orjson alone spells it:
+    # canonical bytes but for marks, at a tenth of the price. Every sample of a scan comes by here.
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return canonical(value)
 
 
 def _split_field(field: str, value: object) -> tuple[object, list[Label]]:
