@@ -60,6 +60,17 @@ def is_settled(job: jobs.JobRow) -> bool:
     return job.settled >= job.observed > 0
 
 
+def merges_by_itself(tables: Tables, server: str, job: int) -> bool:
+    """Tell whether the job's run takes it over without being asked, as it is now."""
+    run_job = tables.get(runs.RUN_JOBS, server, job)
+    run = run_job and tables.get(runs.RUNS, run_job.dataset, run_job.key)
+    row = tables.get(jobs.JOBS, server, job)
+    if not run or not row:
+        return False
+    completed = run.request.policy == "on-job-completed" and row.state == "completed"
+    return run.request.policy == "on-save" or completed
+
+
 def decide(tables: Tables, server: str, job: int) -> Decision:
     """Decide what the settled state of a job means for the dataset; no drafts where nothing.
 

@@ -9,6 +9,7 @@ import msgspec
 
 from events.annotations import Annotation, AttributeValue, Kind, LabelSpec, Track, kind_of
 from events.job import (
+    ActorLearned,
     AnnotationsObserved,
     Change,
     JobChanged,
@@ -128,6 +129,27 @@ def _author(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None)
         until_us=date_us(reading.updated_date),
         own=own,
     )
+
+
+def late_authors(tables: Tables, server: str, job: int, *, own: int | None = None) -> Decision:
+    """Decide who made what was recorded without an author, now that more deliveries are here."""
+    stream = f"job/{server}/{job}"
+    drafts = []
+    for held in tables.scan(jobs.AUTHORS, server, job):
+        if held.evidence != "unknown" or held.learned or not held.since_us:
+            continue
+        steps = tables.scan(jobs.STEPS, server, job, start=(held.since_us + 1,))
+        author = author_of(
+            (row.step for row in steps),
+            server=server,
+            since_us=held.since_us,
+            until_us=held.until_us,
+            own=own,
+        )
+        if author.actor is not None:
+            learned = ActorLearned(position=held.position, actors=tuple(author.actor.split(",")))
+            drafts.append(Draft(stream, learned, author.actor, author.evidence))
+    return Decision(drafts, versions(tables, [stream]))
 
 
 Known = dict[tuple[Kind, int], Annotation]

@@ -56,11 +56,15 @@ class Address(NamedTuple):
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One annotation run. `request.tasks` is kept in RUN_TASKS."""
+    """One annotation run. `request.tasks` is kept in RUN_TASKS.
+
+    nonce  marks what the run creates on the server until it is complete
+    """
 
     dataset: str
     key: str
     title: str
+    nonce: str
     requested: int
     request: RunRequested
     labels: tuple[LabelSpec, ...] = ()
@@ -263,7 +267,15 @@ def _set(tables: Tables, at: Recorded, **members: object) -> None:
 def _requested(tables: Tables, at: Recorded, fact: RunRequested) -> None:
     name, key = run_of(at.stream)
     request = msgspec.structs.replace(fact, tasks=())
-    row = RunRow(dataset=name, key=key, title=key, requested=at.position, request=request)
+    row = RunRow(
+        dataset=name,
+        key=key,
+        title=key,
+        # The last bytes of a UUIDv7 are the random ones.
+        nonce=at.id.hex()[-12:],
+        requested=at.position,
+        request=request,
+    )
     tables.put(RUNS, row)
     for index, plan in enumerate(fact.tasks):
         task = RunTaskRow(dataset=name, key=key, index=index, name=plan.name, samples=plan.samples)

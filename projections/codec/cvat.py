@@ -7,7 +7,7 @@ Source of the wire format: CVAT OpenAPI 2.15, `LabeledData`, `LabeledShape`, `La
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,12 +132,12 @@ class Schema:
         raise UnknownLabel("no label has this name", label=label)
 
 
-def labels_from_wire(items: Iterable[dict[str, Any]]) -> tuple[LabelSpec, ...]:
+def labels_from_wire(items: Iterable[Mapping[str, Any]]) -> tuple[LabelSpec, ...]:
     """Read the answer of `GET /api/labels` (all pages), sorted by id."""
     return tuple(sorted((_label_from_wire(item) for item in items), key=lambda spec: spec.id))
 
 
-def _label_from_wire(item: dict[str, Any]) -> LabelSpec:
+def _label_from_wire(item: Mapping[str, Any]) -> LabelSpec:
     return LabelSpec(
         id=item["id"],
         name=item["name"],

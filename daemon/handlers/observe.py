@@ -1,0 +1,191 @@
+"""Read a job until the read is stable, and record what it tells; later, let it settle and merge."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from daemon.handlers.carry_out import Journal
+from daemon.ports.cvat import (
+    AnswerTooLarge,
+    CvatApi,
+    Forbidden,
+    NotFound,
+    ServerTrouble,
+    Unauthorized,
+)
+from events.annotations import Annotation
+from events.job import JobDeleted, JobSettled, JobUnreachable, JobUnreadable
+from events.registry import Fact
+from projections import jobs, merge
+from projections.codec.cvat import (
+    Schema,
+    UnknownLabel,
+    UnreadableAnnotations,
+    annotations_from_wire,
+    labels_from_wire,
+)
+from projections.decision import Decision, Draft
+from projections.observation import Reading, job_members, late_authors, observe
+from projections.streams import versions
+from projections.tables import Tables
+
+# A job that somebody saves all the time is read at its next pause.
+READS_MAX: Final = 5
+# The loop itself never decodes more than this.
+DECODE_INLINE_BYTES_MAX: Final = 256 * 1024
+
+Outcome = Literal["observed", "busy", "unreachable", "unreadable", "deleted", "frozen"]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What came of looking at a job. `updated_date` is the server's; `changed`: facts recorded."""
+
+    outcome: Outcome
+    updated_date: str = ""
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class JobWatch:
+    """Everything that is done for one server's jobs.
+
+    own  the user id of our own credentials
+    """
+
+    cvat: CvatApi
+    journal: Journal
+    own: int | None = None
+
+    @property
+    def server(self) -> str:
+        """The server's name in the settings and in the log."""
+        return self.cvat.name
+
+    async def observe(self, job: int) -> Observed:
+        """Look at a job and record what changed since the last look.
+
+        Raises CvatError when the server as a whole cannot be reached; trouble with this job
+        alone is recorded, and holds up no other.
+        """
+        try:
+            reading = await self._read(job)
+        except NotFound:
+            return await self._gone(job)
+        except (Forbidden, Unauthorized) as exc:
+            status = 403 if isinstance(exc, Forbidden) else 401
+            return await self._note(job, "unreachable", JobUnreachable(status=status))
+        except (ServerTrouble, UnreadableAnnotations, AnswerTooLarge) as exc:
+            return await self._unreadable(job, exc)
+        if reading is None:
+            return Observed("busy")
+        decision = await self.journal.carry_out(
+            lambda tables: observe(tables, self.server, job, reading, own=self.own)
+        )
+        frozen = any(draft.stream.startswith("server/") for draft in decision.drafts)
+        return Observed(
+            "frozen" if frozen else "observed", reading.updated_date, bool(decision.drafts)
+        )
+
+    async def _read(self, job: int) -> Reading | None:
+        """Read labels and annotations between two equal `updated_date`, None if they never are."""
+        for _ in range(READS_MAX):
+            before = await self.cvat.job(job)
+            labels = labels_from_wire(await self.cvat.job_labels(job))
+            body = await self.cvat.job_annotations(job)
+            after = await self.cvat.job(job)
+            if before["updated_date"] != after["updated_date"]:
+                continue
+            try:
+                annotations = await _decoded(body, Schema(labels))
+            except UnknownLabel:
+                # The schema moved between two requests and moved no date.
+                continue
+            return Reading(
+                job=job_members(after),
+                updated_date=after["updated_date"],
+                labels=labels,
+                annotations=annotations,
+            )
+        return None
+
+    async def _gone(self, job: int) -> Observed:
+        """A 404 means deleted only while the server knows us at all."""
+        await self.cvat.self_user()
+        return await self._note(job, "deleted", JobDeleted())
+
+    async def _unreadable(self, job: int, exc: Exception) -> Observed:
+        """Tell a job that nobody can read from a server in trouble: the job alone answers."""
+        await self.cvat.job(job)
+        reason = str(exc)[:200]
+        status = getattr(exc, "facts", {}).get("status") or 500
+        return await self._note(job, "unreadable", JobUnreadable(status=status, reason=reason))
+
+    async def _note(
+        self, job: int, condition: Literal["unreachable", "unreadable", "deleted"], fact: Fact
+    ) -> Observed:
+        """Record a job's condition once."""
+        stream = f"job/{self.server}/{job}"
+
+        def decide(tables: Tables) -> Decision:
+            row = tables.get(jobs.JOBS, self.server, job)
+            if row is None or row.condition == condition:
+                return Decision()
+            return Decision([Draft(stream, fact)], versions(tables, [stream]))
+
+        decision = await self.journal.carry_out(decide)
+        return Observed(condition, changed=bool(decision.drafts))
+
+    async def settle(self, job: int) -> bool:
+        """Call a job settled if the server still shows what was observed; tell whether it is.
+
+        The caller has waited: the editor saves in up to three steps, seconds apart.
+        """
+        row = await self.journal.projections.ask(
+            lambda tables: tables.get(jobs.JOBS, self.server, job)
+        )
+        if row is None or not row.observed or row.condition:
+            return False
+        if not merge.is_settled(row):
+            seen = await self.observe(job)
+            if seen.outcome != "observed" or seen.changed:
+                return False
+        stream = f"job/{self.server}/{job}"
+
+        def decide(tables: Tables) -> Decision:
+            now = tables.get(jobs.JOBS, self.server, job)
+            if now is None or merge.is_settled(now) or now.observed != row.observed:
+                return Decision()
+            settled = JobSettled(updated_date=now.observed_date)
+            return Decision([Draft(stream, settled)], versions(tables, [stream]))
+
+        await self.journal.carry_out(decide)
+        return True
+
+    async def merge(self, job: int) -> Decision:
+        """Bring what a settled job tells to its run's dataset; again and again does no harm."""
+        return await self.journal.carry_out(lambda tables: merge.decide(tables, self.server, job))
+
+    async def merge_by_policy(self, job: int) -> Decision:
+        """Merge a settled job if its run takes such jobs over by itself."""
+
+        def decide(tables: Tables) -> Decision:
+            if not merge.merges_by_itself(tables, self.server, job):
+                return Decision()
+            return merge.decide(tables, self.server, job)
+
+        return await self.journal.carry_out(decide)
+
+    async def learn_authors(self, job: int) -> Decision:
+        """Name the authors of observations that deliveries which came later account for."""
+        return await self.journal.carry_out(
+            lambda tables: late_authors(tables, self.server, job, own=self.own)
+        )
+
+
+async def _decoded(body: bytes, schema: Schema) -> list[Annotation]:
+    if len(body) <= DECODE_INLINE_BYTES_MAX:
+        return annotations_from_wire(body, schema)
+    return await asyncio.to_thread(annotations_from_wire, body, schema)

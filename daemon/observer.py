@@ -1,0 +1,273 @@
+"""Watch one server's jobs: hints become reads, quiet jobs settle, settled ones are merged.
+
+A hint is cheap and may be wrong: a webhook, a poll, a sweep. Each job that has one gets a task of
+its own, which reads it, waits until it is quiet, settles it, and ends. Correctness never depends on
+a webhook: the poll finds what changed, and the sweep what moved no date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from daemon.clock import Clock
+from daemon.handlers.observe import JobWatch, Observed
+from daemon.ports.cvat import CvatError
+from events.server import SweepCompleted
+from projections import jobs, merge, runs
+from projections.attribution import date_us
+from projections.decision import Decision, Draft
+from projections.tables import Tables
+
+# A job that is saved without a pause is read after this long all the same.
+HINT_WAIT_MAX_S: Final = 10.0
+# `updated_date` is set before the commit: a long transaction shows up late with an early date.
+POLL_OVERLAP_S: Final = 600
+READS_AT_ONCE_MAX: Final = 4
+# Reading a job takes at most this share of the time.
+READ_SHARE_MAX: Final = 0.1
+SETTLE_READS: Final = 3
+BACKOFF_FIRST_S: Final = 1.0
+BACKOFF_MAX_S: Final = 60.0
+
+log = structlog.get_logger()
+
+
+class Observer:
+    """Watches the jobs of one server until it is cancelled.
+
+    projects  record only jobs of these projects; empty: every job that the credentials see.
+              Jobs of runs are always watched
+    """
+
+    def __init__(
+        self,
+        watch: JobWatch,
+        *,
+        clock: Clock,
+        projects: Collection[int] = (),
+        debounce_s: float = 1.0,
+        settle_s: float = 10.0,
+        poll_s: float = 30.0,
+        sweep_s: float = 3_600.0,
+    ) -> None:
+        self.watch = watch
+        self.clock = clock
+        self.projects = frozenset(projects)
+        self.debounce_s = debounce_s
+        self.settle_s = settle_s
+        self.poll_s = poll_s
+        self.sweep_s = sweep_s
+        self._hints: dict[int, asyncio.Event] = {}
+        self._reads = asyncio.Semaphore(READS_AT_ONCE_MAX)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._waiting: list[int] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+        # What a read showed at which date: not every date moves for an annotation.
+        self._looked: dict[int, str] = {}
+
+    def hint(self, job: int) -> None:
+        """Say that a job may have changed; many hints for one job cost one read."""
+        if job in self._hints:
+            self._hints[job].set()
+        elif self._tasks is None:
+            self._waiting.append(job)
+        else:
+            self._hints[job] = asyncio.Event()
+            self._idle.clear()
+            self._tasks.create_task(self._attend(job), name=f"job {self.watch.server}/{job}")
+
+    async def idle(self) -> None:
+        """Wait until no job has anything left to do."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            try:
+                for job in self._waiting:
+                    self.hint(job)
+                self._tasks.create_task(self._poll(), name=f"poll {self.watch.server}")
+                await self._sweep()
+            finally:
+                self._waiting = []
+
+    # One job
+
+    async def _attend(self, job: int) -> None:
+        """Read a job until it is quiet and settled."""
+        hinted = self._hints[job]
+        try:
+            pause_s = 0.0
+            while True:
+                await self._gather(hinted, pause_s)
+                began_s = self.clock.monotonic_s()
+                observed = await self._patiently(job)
+                took_s = self.clock.monotonic_s() - began_s
+                if observed.outcome not in ("observed", "busy"):
+                    return
+                self._looked[job] = observed.updated_date
+                pause_s = took_s / READ_SHARE_MAX
+                quiet_s = max(self.settle_s, SETTLE_READS * took_s)
+                if observed.outcome == "busy" or await self._hinted(hinted, quiet_s):
+                    continue
+                if await self._settled(job):
+                    return
+        finally:
+            del self._hints[job]
+            if not self._hints:
+                self._idle.set()
+
+    async def _gather(self, hinted: asyncio.Event, pause_s: float) -> None:
+        """Let hints gather until none came for a moment, and the last read is paid for."""
+        left_s = HINT_WAIT_MAX_S
+        hinted.clear()
+        while left_s > 0 and await self._hinted(hinted, self.debounce_s):
+            hinted.clear()
+            left_s -= self.debounce_s
+        if pause_s > self.debounce_s:
+            await self.clock.sleep(pause_s - self.debounce_s)
+        hinted.clear()
+
+    async def _hinted(self, hinted: asyncio.Event, seconds: float) -> bool:
+        """Wait for a hint, at most so long; tell whether there was one."""
+        hint = asyncio.ensure_future(hinted.wait())
+        timer = asyncio.ensure_future(self.clock.sleep(seconds))
+        try:
+            await asyncio.wait({hint, timer}, return_when=asyncio.FIRST_COMPLETED)
+            return hinted.is_set()
+        finally:
+            hint.cancel()
+            timer.cancel()
+
+    async def _patiently(self, job: int) -> Observed:
+        """Observe a job; wait out a server that is down."""
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                async with self._reads:
+                    observed = await self.watch.observe(job)
+                    await self.watch.learn_authors(job)
+                return observed
+            except CvatError as exc:
+                log.warning("server_unreachable", server=self.watch.server, error=str(exc))
+                await self.clock.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _settled(self, job: int) -> bool:
+        try:
+            async with self._reads:
+                settled = await self.watch.settle(job)
+                if settled:
+                    await self.watch.merge_by_policy(job)
+                return settled
+        except CvatError as exc:
+            log.warning("server_unreachable", server=self.watch.server, error=str(exc))
+            return False
+
+    # All jobs
+
+    async def _poll(self) -> None:
+        """Ask from time to time what changed lately."""
+        cursor = ""
+        while True:
+            await self.clock.sleep(self.poll_s)
+            try:
+                seen = {
+                    row["id"]: row["updated_date"]
+                    async for row in self.watch.cvat.jobs(since=_earlier(cursor))
+                    if self._in_scope(row.get("project_id"))
+                }
+            except CvatError as exc:
+                log.warning("poll_failed", server=self.watch.server, error=str(exc))
+                continue
+            await self._hint_changed(seen)
+            cursor = max([cursor, *seen.values()], key=date_us)
+
+    async def _sweep(self) -> None:
+        """Compare all jobs with what was recorded, at start and from time to time."""
+        while True:
+            try:
+                await self.sweep()
+            except CvatError as exc:
+                log.warning("sweep_failed", server=self.watch.server, error=str(exc))
+                await self.clock.sleep(min(self.poll_s, self.sweep_s))
+            else:
+                await self.clock.sleep(self.sweep_s)
+
+    async def sweep(self) -> None:
+        """Compare all jobs with what was recorded once. Raises CvatError."""
+        seen = {
+            row["id"]: row["updated_date"]
+            async for row in self.watch.cvat.jobs()
+            if self._in_scope(row.get("project_id"))
+        }
+        changed = await self._hint_changed(seen)
+        unfinished = await self.watch.journal.projections.ask(self._unfinished)
+        gone = await self.watch.journal.projections.ask(
+            lambda tables: [
+                row.job
+                for row in tables.scan(jobs.JOBS, self.watch.server)
+                if row.job not in seen and row.condition in ("", "unreadable")
+            ]
+        )
+        for job in {*unfinished, *gone}:
+            self.hint(job)
+        fact = SweepCompleted(jobs=len(seen), changed=len(changed), gone=len(gone))
+        stream = f"server/{self.watch.server}"
+        await self.watch.journal.carry_out(lambda _: Decision([Draft(stream, fact)]))
+
+    def _in_scope(self, project: int | None) -> bool:
+        return not self.projects or project in self.projects
+
+    async def _hint_changed(self, seen: dict[int, str]) -> list[int]:
+        new = {
+            job: date
+            for job, date in seen.items()
+            if date_us(self._looked.get(job, "")) < date_us(date)
+        }
+
+        def changed(tables: Tables) -> list[int]:
+            return list(_changed(tables, self.watch.server, new.items()))
+
+        found = await self.watch.journal.projections.ask(changed)
+        for job in found:
+            self.hint(job)
+        return found
+
+    def _unfinished(self, tables: Tables) -> list[int]:
+        """Return jobs that were left between a read and its merge."""
+        server = self.watch.server
+        unsettled = [
+            row.job
+            for row in tables.scan(jobs.JOBS, server)
+            if not row.condition and not merge.is_settled(row)
+        ]
+        unmerged = [
+            row.job
+            for row in tables.scan(runs.RUN_JOBS, server)
+            if merge.merges_by_itself(tables, server, row.job)
+            and merge.decide(tables, server, row.job).drafts
+        ]
+        return [*unsettled, *unmerged]
+
+
+def _changed(tables: Tables, server: str, seen: Iterable[tuple[int, str]]) -> Iterable[int]:
+    for job, updated_date in seen:
+        row = tables.get(jobs.JOBS, server, job)
+        is_behind = row is None or date_us(row.observed_date) < date_us(updated_date)
+        if is_behind and not (row and row.condition == "frozen"):
+            yield job
+
+
+def _earlier(date: str) -> str | None:
+    """Return a date that lies the overlap before another, as CVAT writes dates."""
+    if not date:
+        return None
+    earlier = datetime.fromisoformat(date) - timedelta(seconds=POLL_OVERLAP_S)
+    return earlier.isoformat().replace("+00:00", "Z")
