@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +48,7 @@ def read(folder: Path | None) -> tuple[Nested, list[Problem]]:
     return found, problems
 
 
-def write(folder: Path, server: str, secrets: dict[str, str]) -> list[Path]:
+def write(folder: Path, server: str, secrets: Mapping[str, str]) -> list[Path]:
     """Write secrets of a server, readable for their owner alone; return the files."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = []
@@ -63,7 +64,7 @@ def write(folder: Path, server: str, secrets: dict[str, str]) -> list[Path]:
     return written
 
 
-def forget(folder: Path, server: str) -> list[Path]:
+def forget(folder: Path | None, server: str) -> list[Path]:
     """Delete the credential files of a server; return those that were there."""
     mine = [path for path in _files(folder, []) if path.name.split(".")[1] == server]
     for path in mine:

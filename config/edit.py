@@ -7,36 +7,55 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import tomlkit
 
+from config import credentials
 from config.load import parse
 from config.problems import Problem, SettingsUnusable
 
-FILE_MODE = 0o640
+FILE_MODE: Final = 0o640
+NO_SECRETS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def add(path: Path, kind: str, name: str, values: Mapping[str, object]) -> str:
-    """Add the table [kind.name]; return the file's new text.
+def add(
+    path: Path,
+    kind: str,
+    name: str,
+    values: Mapping[str, object],
+    *,
+    secrets: Mapping[str, str] = NO_SECRETS,
+    dry_run: bool = False,
+) -> None:
+    """Add the table [kind.name].
+
+    secrets  settings that go into credential files beside the settings file
+    dry_run  find out whether it would work
 
     Raises SettingsUnusable when the table is there, or when the result would not be valid
-    settings; the file is as it was then.
+    settings; nothing is written then.
     """
-    with _edited(path) as document:
+    with _edited(path, dry_run=dry_run) as document:
         tables = document.setdefault(kind, tomlkit.table(is_super_table=True))
         if name in tables:
             raise _unusable(path, kind, name, "it is there already", "use another name, or `rm`")
-        table = tomlkit.table()
-        table.update({key: value for key, value in values.items() if value not in (None, (), [])})
-        tables[name] = table
-    return path.read_text(encoding="utf-8")
+        tables[name] = tomlkit.table()
+        # The secrets are checked together with the rest, but never written into this file.
+        tables[name].update({**values, **secrets})
+        _check(path, document)
+        for secret in secrets:
+            del tables[name][secret]
+    if secrets and not dry_run:
+        credentials.write(path.parent / credentials.FOLDER, name, secrets)
 
 
-def remove(path: Path, kind: str, name: str) -> None:
+def remove(path: Path, kind: str, name: str, *, dry_run: bool = False) -> None:
     """Take the table [kind.name] away. Raises SettingsUnusable where there is none."""
-    with _edited(path) as document:
+    with _edited(path, dry_run=dry_run) as document:
         tables = document.get(kind, {})
         if name not in tables:
             known = ", ".join(tables) or "none"
@@ -47,14 +66,19 @@ def remove(path: Path, kind: str, name: str) -> None:
 
 
 @contextmanager
-def _edited(path: Path) -> Iterator[tomlkit.TOMLDocument]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
+def _edited(path: Path, *, dry_run: bool) -> Iterator[tomlkit.TOMLDocument]:
+    folder = path.parent
+    if not dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder) if folder.exists() else nullcontext():
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
         yield document
-        text = tomlkit.dumps(document)
-        parse(text, path)
-        _replace(path, text)
+        if not dry_run:
+            _replace(path, tomlkit.dumps(document))
+
+
+def _check(path: Path, document: tomlkit.TOMLDocument) -> None:
+    parse(tomlkit.dumps(document), path)
 
 
 @contextmanager

@@ -35,14 +35,16 @@ def config_path(given: Path | None = None) -> Path:
     return here if here.exists() else _xdg("XDG_CONFIG_HOME", ".config") / FILE_NAME
 
 
-def load(given: Path | None = None) -> Settings:
+def load(given: Path | None = None, *, missing_is_fine: bool = False) -> Settings:
     """Read the settings. Relative paths in the file are relative to the file's folder.
+
+    missing_is_fine  for whoever is about to write the file; a default place may always be empty
 
     Raises SettingsUnusable, which names every problem.
     """
     path = config_path(given)
-    missing_is_fine = given is None and "LABELTRAIL_CONFIG" not in os.environ
-    text = "" if missing_is_fine and not path.exists() else _read(path)
+    named = given is not None or "LABELTRAIL_CONFIG" in os.environ
+    text = _read(path) if path.exists() or (named and not missing_is_fine) else ""
     return parse(text, path)
 
 

@@ -127,8 +127,6 @@ class Checkpoints(_Section):
     """Signed roots of the log, also kept where the log is not."""
 
     publish: Path | None = None
-    every_events: Count = 10_000
-    every_s: Seconds = 3_600.0
 
 
 class Deliveries(_Section):

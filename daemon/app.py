@@ -1,0 +1,252 @@
+"""The composition root: the only place where real parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from config import load
+from config.problems import SettingsUnusable
+from config.settings import Dataset, Server, Settings
+from daemon.clock import Clock, SystemClock
+from events.errors import SyncError
+
+if TYPE_CHECKING:
+    from daemon.cvat.server import Credentials
+    from daemon.ports.cvat import CvatApi
+    from daemon.ports.projections import Projections
+    from daemon.ports.store import EventStore
+
+FOLDER_MODE: Final = 0o750
+
+
+class BadSettings(SyncError):
+    """The settings cannot be used; the fact `problems` names everything that has to be mended."""
+
+
+class NeedsRestart(SyncError):
+    """Settings changed that cannot change while the daemon runs."""
+
+
+class UnknownServer(SyncError):
+    """No server of this name is declared."""
+
+
+class UnknownDataset(SyncError):
+    """No dataset of this name is declared."""
+
+
+def load_settings(given: Path | None, *, missing_is_fine: bool = False) -> Settings:
+    """Read the settings. Raises BadSettings."""
+    try:
+        return load.load(given, missing_is_fine=missing_is_fine)
+    except SettingsUnusable as exc:
+        raise bad_settings(exc) from exc
+
+
+def bad_settings(found: SettingsUnusable) -> BadSettings:
+    """Return the problems of the settings as an error of ours."""
+    problems = [str(problem) for problem in found.problems]
+    return BadSettings("the settings cannot be used", problems=problems)
+
+
+@dataclass
+class _Shared:
+    """What all views of one app have in common."""
+
+    config_file: Path
+    settings: Settings
+    store: EventStore | None = None
+    projections: Projections | None = None
+    clients: dict[str, CvatApi] = field(default_factory=dict)
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    reloaded: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class App:
+    """Everything an operation or a task of the daemon works with.
+
+    actor   who acts through this view of the app, as the log names them
+    """
+
+    def __init__(self, config_file: Path, settings: Settings, clock: Clock, *, actor: str) -> None:
+        self.clock = clock
+        self.actor = actor
+        self._shared = _Shared(config_file, settings)
+
+    def acting_as(self, actor: str) -> App:
+        """Return the same app as somebody else uses it."""
+        other = copy.copy(self)
+        other.actor = actor
+        return other
+
+    @property
+    def config_file(self) -> Path:
+        return self._shared.config_file
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as last read; ask again rather than keep them."""
+        return self._shared.settings
+
+    @property
+    def store(self) -> EventStore:
+        assert self._shared.store is not None, "this operation declared that it needs no log"
+        return self._shared.store
+
+    @property
+    def projections(self) -> Projections:
+        """State that follows from the log; opened when it is first asked for."""
+        if self._shared.projections is None:
+            self._shared.projections = _open_projections(self)
+        return self._shared.projections
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return load.data_folder(self.settings)
+
+    def server(self, name: str) -> Server:
+        """Return the settings of a server. Raises UnknownServer."""
+        if name not in self.settings.servers:
+            raise UnknownServer(
+                "no such server is declared",
+                server=name,
+                known=sorted(self.settings.servers),
+                hint="declare it with `labeltrail server add NAME URL`",
+            )
+        return self.settings.servers[name]
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the settings of a dataset. Raises UnknownDataset."""
+        if name not in self.settings.datasets:
+            raise UnknownDataset(
+                "no such dataset is declared",
+                dataset=name,
+                known=sorted(self.settings.datasets),
+                hint="declare it with `labeltrail dataset add NAME MANIFEST`",
+            )
+        return self.settings.datasets[name]
+
+    async def cvat(self, name: str) -> CvatApi:
+        """Return the client of a server, made on first use. Raises UnknownServer."""
+        async with self._shared.connecting:
+            if name not in self._shared.clients:
+                self._shared.clients[name] = await _connect(name, self.server(name), self.clock)
+            return self._shared.clients[name]
+
+    async def reload(self) -> None:
+        """Read the settings again. Raises BadSettings or NeedsRestart; the old ones stay then."""
+        new = await asyncio.to_thread(load_settings, self.config_file)
+        fixed = [name for name in FIXED if getattr(new, name) != getattr(self.settings, name)]
+        if fixed:
+            raise NeedsRestart(
+                "these sections do not change while the daemon runs",
+                sections=fixed,
+                hint="the old settings stay in force; restart the daemon",
+            )
+        self._shared.settings = new
+        await self._close_clients()
+        self._shared.reloaded.set()
+        self._shared.reloaded = asyncio.Event()
+
+    async def wait_reloaded(self) -> None:
+        """Wait until other settings are in force."""
+        await self._shared.reloaded.wait()
+
+    async def _close_projections(self) -> None:
+        if self._shared.projections is not None:
+            await self._shared.projections.close()
+
+    async def _close_clients(self) -> None:
+        async with self._shared.connecting:
+            clients, self._shared.clients = self._shared.clients, {}
+        for client in clients.values():
+            await client.close()
+
+
+# What is opened once, at start.
+FIXED: Final = ("data", "http", "checkpoints", "deliveries", "logging")
+
+
+@asynccontextmanager
+async def open_app(
+    config_file: Path | None,
+    *,
+    actor: str,
+    log: bool = True,
+    editing: bool = False,
+    clock: Clock | None = None,
+) -> AsyncIterator[App]:
+    """Open everything that a command or the daemon needs, and close it in order.
+
+    log      with the log, under the lock of the data folder
+    editing  the settings file may be missing, as it is about to be written
+
+    Raises BadSettings, DataFolderLocked, and what opening the log can raise.
+    """
+    settings = load_settings(config_file, missing_is_fine=editing)
+    path = load.config_path(config_file)
+    app = App(path, settings, clock or SystemClock(), actor=actor)
+    async with AsyncExitStack() as stack:
+        if log:
+            app._shared.store = await _open_store(app)
+            stack.push_async_callback(app._shared.store.close)
+        stack.push_async_callback(app._close_projections)
+        stack.push_async_callback(app._close_clients)
+        yield app
+
+
+async def _open_store(app: App) -> EventStore:
+    from daemon.store.sqlite import LOG_NAME, SqliteStore
+
+    def made() -> Path:
+        app.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        return app.folder / LOG_NAME
+
+    path = await asyncio.to_thread(made)
+    return await SqliteStore.open(path, app.clock, publish=app.settings.checkpoints.publish)
+
+
+def _open_projections(app: App) -> Projections:
+    from daemon.projector import MemoryProjections
+    from projections.folds import FOLDS
+
+    return MemoryProjections(app.store, FOLDS)
+
+
+async def _connect(name: str, server: Server, clock: Clock) -> CvatApi:
+    from daemon.cvat.client import connect
+    from daemon.cvat.server import ServerConfig
+
+    return await connect(
+        ServerConfig(
+            name=name,
+            url=server.url,
+            credentials=_credentials(server),
+            organization=server.organization,
+            headers={key: value.get_secret_value() for key, value in server.headers.items()},
+            ca_file=server.ca_file,
+            proxy=server.proxy.get_secret_value() if server.proxy else None,
+            trust_env=server.trust_env,
+        ),
+        clock,
+    )
+
+
+def _credentials(server: Server) -> Credentials | None:
+    from daemon.cvat.server import BasicLogin, LegacyToken, PasswordLogin, PersonalToken
+
+    if server.personal_token is not None:
+        return PersonalToken(server.personal_token.get_secret_value())
+    if server.token is not None:
+        return LegacyToken(server.token.get_secret_value())
+    if server.password is not None and server.user is not None:
+        kind = BasicLogin if server.basic else PasswordLogin
+        return kind(server.user, server.password.get_secret_value())
+    return None

@@ -1,0 +1,166 @@
+"""The frame that every command runs in: options, where it runs, output, exit code.
+
+Only click and the standard library are imported here at load time, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from daemon.operations.registry import Operation
+    from events.errors import SyncError
+
+Json = dict[str, Any]
+Shows = Callable[[Iterator[Json], "Console"], None]
+"""A renderer: takes the objects of an operation as they come, and prints them for people."""
+
+INTERRUPTED = 130  # what a shell makes of SIGINT
+
+
+def runs(
+    operation: str, shows: Shows | None = None, *, dry_run: bool = False
+) -> Callable[[Callable[..., Json]], Callable[..., None]]:
+    """Make a click function, which returns an operation's arguments, run the operation.
+
+    shows    renders for people; without one, each object is a line of `name value`
+    dry_run  the operation writes: give the command `--dry-run`
+    """
+
+    def decorate(arguments: Callable[..., Json]) -> Callable[..., None]:
+        @wraps(arguments)
+        def command(*, config: Path | None, as_json: bool, **options: Any) -> None:
+            dry = {"dry_run": options.pop("dry_run")} if dry_run else {}
+            wanted = arguments(**options) | dry
+            execute(operation, wanted, config=config, as_json=as_json, shows=shows)
+
+        added = [config_option, json_option, *([dry_run_option] if dry_run else [])]
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings file; default: $LABELTRAIL_CONFIG, ./labeltrail.toml, ~/.config/labeltrail/.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object a line, for programs."
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be written, and where; write nothing."
+)
+
+
+def execute(
+    name: str, arguments: Json, *, config: Path | None, as_json: bool, shows: Shows | None
+) -> NoReturn:
+    """Run an operation, print what it yields, and exit with its code."""
+    from events.errors import SyncError
+
+    try:
+        from daemon.cli.calls import objects_of
+        from daemon.operations.registry import find
+
+        operation = find(name)
+        ending = Ending()
+        objects = ending.watched(objects_of(operation, arguments, config))
+        if as_json:
+            _print_lines(objects)
+        else:
+            _show(operation, arguments, objects, shows)
+        sys.exit(ending.code(as_json))
+    except SyncError as exc:
+        sys.exit(complain(exc, as_json))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # `labeltrail log | head`: the reader has seen enough. Python would complain at exit.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+class Ending:
+    """Takes the last object out of a stream, and turns it into an exit code."""
+
+    def __init__(self) -> None:
+        self._last: Json = {"kind": "exit", "code": 0}
+
+    def watched(self, objects: Iterator[Json]) -> Iterator[Json]:
+        """Yield all but the last object, which is about the operation itself."""
+        for found in objects:
+            if found["kind"] in ("exit", "error"):
+                self._last = found
+                return
+            yield found
+
+    def code(self, as_json: bool) -> int:
+        """Return the exit code; an error is printed."""
+        if self._last["kind"] == "exit":
+            return int(self._last["code"])
+        print_error(self._last, as_json)
+        return int(self._last["exit_code"])
+
+
+def complain(error: SyncError, as_json: bool = False) -> int:
+    """Print an error, return its exit code."""
+    from daemon.operations.exits import failure
+
+    failed = failure(error)
+    print_error(failed, as_json)
+    return int(failed["exit_code"])
+
+
+def print_error(failed: Json, as_json: bool = False) -> None:
+    """Print an error on stderr: what, the facts, and what to do."""
+    if as_json:
+        click.echo(json.dumps(failed), err=True)
+        return
+    facts = dict(failed["facts"])
+    problems = facts.pop("problems", [])
+    shown = ", ".join(f"{name}={_fact(fact)}" for name, fact in facts.items() if fact is not None)
+    click.echo(f"error: {failed['message']}{f' ({shown})' if shown else ''}", err=True)
+    for problem in problems:
+        click.echo(f"  {problem}", err=True)
+    if failed["hint"]:
+        click.echo(f"hint: {failed['hint']}", err=True)
+
+
+def _fact(fact: object) -> str:
+    return ", ".join(map(str, fact)) or "none" if isinstance(fact, list) else str(fact)
+
+
+def _print_lines(objects: Iterator[Json]) -> None:
+    for found in objects:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def _show(
+    operation: Operation, arguments: Json, objects: Iterator[Json], shows: Shows | None
+) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    if arguments.get("dry_run"):
+        console.print(f"→ {operation.writes} (dry run: nothing is written)")
+    (shows or show_plainly)(objects, console)
+
+
+def show_plainly(objects: Iterator[Json], console: Console) -> None:
+    """Print each object as `name value` on one line."""
+    for found in objects:
+        members = (f"{name} {value}" for name, value in found.items() if value is not None)
+        console.print("  ".join(members), markup=False)

@@ -1,0 +1,1 @@
+"""The daemon's unix socket: operations for commands on the same machine."""

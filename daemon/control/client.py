@@ -1,0 +1,95 @@
+"""The command's end of the socket. Standard library only: it runs at each command's start."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from daemon.control.wire import LAST_KINDS, LINE_BYTES_MAX, PATH
+from events.errors import SyncError
+
+CONNECT_S: Final = 5.0
+
+Json = dict[str, Any]
+
+
+class DaemonGone(SyncError):
+    """The daemon went away, or answered what is no answer, before the operation ended."""
+
+
+class DaemonRefused(SyncError):
+    """The socket may not be used by this user."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(CONNECT_S)
+        self.sock.connect(str(self._path))
+        # An operation may be silent for as long as it works, `log -f` for days.
+        self.sock.settimeout(None)
+
+
+def call(path: Path, name: str, arguments: Json) -> Iterator[Json] | None:
+    """Run an operation in the daemon; return its objects, None if no daemon listens.
+
+    Closing the iterator cancels the operation. Raises DaemonRefused, DaemonGone.
+    """
+    connection = _UnixConnection(path)
+    try:
+        connection.connect()
+    except (FileNotFoundError, ConnectionRefusedError):
+        # A socket that refuses was left behind by a daemon that was killed.
+        connection.close()
+        return None
+    except PermissionError as exc:
+        raise DaemonRefused(
+            "this user may not talk to the daemon",
+            socket=str(path),
+            hint=f"join the group {_group(path)} of its data folder, then log in again",
+        ) from exc
+    except OSError as exc:
+        raise DaemonGone("the daemon does not answer", socket=str(path), reason=str(exc)) from exc
+    return _objects(connection, name, arguments)
+
+
+def _objects(connection: _UnixConnection, name: str, arguments: Json) -> Iterator[Json]:
+    try:
+        connection.request("POST", PATH + name, body=json.dumps(arguments).encode())
+        response = connection.getresponse()
+        while line := response.readline(LINE_BYTES_MAX):
+            found = json.loads(line)
+            yield found
+            if found["kind"] in LAST_KINDS:
+                return
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as exc:
+        raise _gone(name, type(exc).__name__) from exc
+    finally:
+        connection.close()
+    raise _gone(name, f"status {response.status}")
+
+
+def _gone(name: str, reason: str) -> DaemonGone:
+    return DaemonGone(
+        "the daemon went away before the operation ended",
+        operation=name,
+        reason=reason,
+        hint="what it reported as written is on disk; look at `labeltrail log`",
+    )
+
+
+def _group(path: Path) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(path.stat().st_gid).gr_name
+    except (OSError, KeyError):
+        return "that owns it"

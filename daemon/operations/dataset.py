@@ -1,0 +1,88 @@
+"""Datasets: declared in the settings file, read from their manifests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from config import edit
+from daemon.operations.registry import Json, NoArgs, operation
+from daemon.operations.server import in_thread
+from events.errors import SyncError
+
+if TYPE_CHECKING:
+    from daemon.app import App
+
+
+class NoManifest(SyncError):
+    """There is nothing at the manifest's path."""
+
+
+class AddDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A dataset to declare."""
+
+    name: str
+    manifest: str
+    media_roots: tuple[str, ...] = ()
+    polling: bool = False
+    dry_run: bool = False
+
+
+class RemoveDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A dataset to forget; its events stay in the log, its files where they are."""
+
+    name: str
+    dry_run: bool = False
+
+
+@operation("dataset.add", args=AddDataset, writes="settings", here=True, reloads=True)
+async def add(app: App, args: AddDataset) -> AsyncGenerator[Json, None]:
+    """Declare a dataset."""
+    given = await in_thread(lambda: _declaration(args))
+    await in_thread(
+        lambda: edit.add(app.config_file, "datasets", args.name, given, dry_run=args.dry_run)
+    )
+    yield {"kind": "dataset", "name": args.name, **given, "settings": str(app.config_file)}
+
+
+def _declaration(args: AddDataset) -> dict[str, object]:
+    manifest = Path(args.manifest).absolute()
+    if not manifest.exists():
+        raise NoManifest(
+            "there is no such manifest",
+            path=str(manifest),
+            hint="name the folder of a FiftyOneDataset export, or a CVAT manifest.jsonl",
+        )
+    values = {
+        "manifest": str(manifest),
+        "media_roots": [str(Path(root).absolute()) for root in args.media_roots],
+        "polling": args.polling,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+@operation("dataset.rm", args=RemoveDataset, writes="settings", here=True, reloads=True)
+async def remove(app: App, args: RemoveDataset) -> AsyncGenerator[Json, None]:
+    """Forget a dataset."""
+    app.dataset(args.name)
+    await in_thread(
+        lambda: edit.remove(app.config_file, "datasets", args.name, dry_run=args.dry_run)
+    )
+    yield {"kind": "removed", "name": args.name}
+
+
+@operation("dataset.ls", here=True)
+async def ls(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
+    """List the declared datasets."""
+    for name, dataset in sorted(app.settings.datasets.items()):
+        yield {
+            "kind": "dataset",
+            "name": name,
+            "manifest": str(dataset.manifest),
+            "found": dataset.manifest.exists(),
+            "media_roots": [str(root) for root in dataset.media_roots],
+            "polling": dataset.polling,
+        }
