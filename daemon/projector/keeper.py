@@ -44,5 +44,8 @@ class Keeper(Protocol):
     def abandon(self) -> None:
         """Drop the new tables, unless the live ones are frozen without them."""
 
+    def heal(self, exc: Exception) -> bool:
+        """Begin anew where an error came from damaged tables; False: it came from elsewhere."""
+
     def close(self) -> None:
         """Give everything back."""

@@ -78,6 +78,9 @@ class MemoryKeeper:
     def abandon(self) -> None:
         self._new = None
 
+    def heal(self, exc: Exception) -> bool:
+        return False
+
     def close(self) -> None:
         self._log.close()
 

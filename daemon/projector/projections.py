@@ -35,7 +35,7 @@ class KeptProjections:
         shelf: MakeShelf,
     ) -> None:
         self._store = store
-        self._folds = tuple(folds)
+        self._folds = _distinct(folds)
         self._projector = Projector(lambda: keeper(store.reader()))
         self._past = Past(shelf, store.reader)
         self._room = asyncio.Semaphore(ASKS_MAX)
@@ -60,6 +60,12 @@ class KeptProjections:
             answer: T = await asyncio.wrap_future(request.future)
             return answer
 
+    async def opened(self) -> None:
+        """Wait until the tables are open; raise what kept them from it."""
+        request = Ask(_nothing, 0, folds=(), stale=True)
+        self._projector.put(request)
+        await asyncio.wrap_future(request.future)
+
     async def follow(self) -> None:
         position = 0
         while True:
@@ -72,7 +78,7 @@ class KeptProjections:
         self, names: Collection[str] | None = None, *, progress: Progress | None = None
     ) -> Rebuilt:
         some = tuple(fold.name for fold in chosen(self._folds, names))
-        request = Rebuild(some, _on_this_loop(progress or _unheard))
+        request = Rebuild(some, await self._store.head(), _on_this_loop(progress or _unheard))
         self._projector.put(request)
         return await asyncio.wrap_future(request.future)
 
@@ -95,6 +101,13 @@ class KeptProjections:
             return await asyncio.wrap_future(future)
         finally:
             given_up.set()
+
+
+def _distinct(folds: Collection[Fold]) -> tuple[Fold, ...]:
+    """Return the folds, once no two share a name of their own or of a table."""
+    for names in ([f.name for f in folds], [t.name for f in folds for t in f.tables]):
+        assert len(set(names)) == len(names), f"a name is used twice: {sorted(names)}"
+    return tuple(folds)
 
 
 def _nothing(_tables: Tables) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from daemon.ports.projections import Progress, ProjectionsClosed, Rebuilt
@@ -45,12 +46,12 @@ class Rebuild:
     """New tables for some folds."""
 
     folds: tuple[str, ...]
+    upto: int
     progress: Progress
     future: Future[Rebuilt] = field(default_factory=Future)
-    upto: int = 0
 
     def ready(self, keeper: Keeper) -> bool:
-        return keeper.building is None
+        return keeper.building is None and keeper.position >= self.upto
 
     def answer(self, keeper: Keeper) -> Rebuilt:
         return Rebuilt(folds=self.folds, position=keeper.position)
@@ -66,24 +67,22 @@ class Projector:
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self._closing = False
         self._lock = threading.Lock()  # No request comes in after the last look at the inbox.
+        self._cause: BaseException | None = None
         self._stuck = False  # Building failed; it is tried again when somebody asks.
 
     def put(self, request: Ask | Rebuild) -> None:
-        """Hand in a request; its future tells the outcome."""
+        """Hand in a request; its future tells the outcome. Raises ProjectionsClosed."""
         with self._lock:
-            self.start()
+            if self._closing:
+                raise ProjectionsClosed("the projections were closed") from self._cause
+            if self._thread.ident is None:
+                self._thread.start()
             self._inbox.put(request)
-
-    def start(self) -> None:
-        """Start the thread, where it does not run yet. For the event loop's thread."""
-        if self._closing:
-            raise _closed()
-        if self._thread.ident is None:
-            self._thread.start()
 
     def close(self) -> None:
         """Stop after the batch or the question at hand, and wait for that. Blocks."""
-        self._closing = True
+        with self._lock:
+            self._closing = True
         self._inbox.put(None)
         if self._thread.ident is not None:
             self._thread.join()
@@ -95,7 +94,7 @@ class Projector:
             while self._take(keeper):
                 self._answer_ready(keeper)
                 self._work(keeper)
-            self._end(_closed())
+            self._end(ProjectionsClosed("the projections were closed"))
         except BaseException as exc:  # Whoever waits must hear of it, whatever it was.
             self._end(exc)
         finally:
@@ -104,8 +103,11 @@ class Projector:
 
     def _end(self, exc: BaseException) -> None:
         with self._lock:
-            self._closing = True
-            self._fail_all(exc)
+            self._closing, self._cause = True, exc
+        while not self._inbox.empty():
+            if (request := self._inbox.get()) is not None:
+                self._waiting.append(request)
+        self._fail_waiting(exc)
 
     def _take(self, keeper: Keeper) -> bool:
         """Take what came in; wait for it only when there is nothing to do. False: stop."""
@@ -114,10 +116,10 @@ class Projector:
             request = self._inbox.get()
             if request is None:
                 return False
-            if isinstance(request, Rebuild):
-                keeper.begin(request.folds)
             self._waiting.append(request)
             idle = self._stuck = False
+            if isinstance(request, Rebuild):
+                self._attempt(keeper, partial(keeper.begin, request.folds))
         return True
 
     def _answer_ready(self, keeper: Keeper) -> None:
@@ -126,49 +128,55 @@ class Projector:
             if request.future.cancelled():
                 if isinstance(request, Rebuild):
                     keeper.abandon()
-            elif request.ready(keeper):
-                _settle(request, keeper)
-            else:
+            elif not request.ready(keeper) or not self._answer(request, keeper):
                 self._waiting.append(request)
+
+    def _answer(self, request: Ask | Rebuild, keeper: Keeper) -> bool:
+        """Answer, be it with an error. False: the tables were damaged, so it must wait."""
+        try:
+            answer = request.answer(keeper)
+        except Exception as exc:
+            if keeper.heal(exc):
+                return False
+            _fail(request, exc)
+        else:
+            if request.future.set_running_or_notify_cancel():
+                request.future.set_result(answer)
+        return True
 
     def _work(self, keeper: Keeper) -> None:
+        """Bring the live tables forward by a batch, and the new ones too."""
         upto = max((request.upto for request in self._waiting), default=0)
-        try:
-            if keeper.position < upto and not keeper.frozen:
-                keeper.advance(upto)
-            elif keeper.building is not None:
-                self._build(keeper)
-        except Exception as exc:
-            self._stuck = True
-            keeper.abandon()
-            self._fail_all(exc)
+        if keeper.position < upto and not keeper.frozen:
+            self._attempt(keeper, partial(keeper.advance, upto))
+        if keeper.building is not None and not self._stuck:
+            self._attempt(keeper, keeper.build)
+            self._report(keeper)
 
-    def _build(self, keeper: Keeper) -> None:
-        keeper.build()
+    def _attempt(self, keeper: Keeper, act: Callable[[], None]) -> None:
+        """Change tables. An error is told to all who wait, as they wait for just this."""
+        try:
+            act()
+        except Exception as exc:
+            if keeper.heal(exc):
+                return
+            self._stuck = True
+            if any(isinstance(request, Rebuild) for request in self._waiting):
+                keeper.abandon()
+            self._fail_waiting(exc)
+
+    def _report(self, keeper: Keeper) -> None:
+        built = keeper.position if keeper.building is None else keeper.building
         for request in self._waiting:
             if isinstance(request, Rebuild):
-                request.progress(keeper.building or keeper.position, keeper.position)
+                request.progress(built, keeper.position)
 
-    def _fail_all(self, exc: BaseException) -> None:
-        while not self._inbox.empty():
-            if (request := self._inbox.get()) is not None:
-                self._waiting.append(request)
+    def _fail_waiting(self, exc: BaseException) -> None:
         for request in self._waiting:
-            if request.future.set_running_or_notify_cancel():
-                request.future.set_exception(exc)
+            _fail(request, exc)
         self._waiting = []
 
 
-def _settle(request: Ask | Rebuild, keeper: Keeper) -> None:
-    if not request.future.set_running_or_notify_cancel():
-        return
-    try:
-        answer = request.answer(keeper)
-    except Exception as exc:
+def _fail(request: Ask | Rebuild, exc: BaseException) -> None:
+    if request.future.set_running_or_notify_cancel():
         request.future.set_exception(exc)
-    else:
-        request.future.set_result(answer)
-
-
-def _closed() -> ProjectionsClosed:
-    return ProjectionsClosed("the projections were closed")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from daemon.ports.projections import (
     UnknownFold,
     WriteRefused,
 )
-from daemon.projector import MemoryProjections
+from daemon.projector import MemoryProjections, SqliteProjections
 from daemon.store.memory import MemoryStore
 from events.envelope import NewEvent, Recorded
 from events.registry import Fact
@@ -70,6 +71,13 @@ def version(tables: Tables) -> int:
     return row.version if row else 0
 
 
+async def make(kind: str, store: MemoryStore, folds: Sequence[Fold], path: Path) -> Projections:
+    """Return projections of one kind."""
+    if kind == "memory":
+        return MemoryProjections(store, folds)
+    return await SqliteProjections.open(path / "projections.db", store, folds)
+
+
 @pytest.fixture
 async def store() -> AsyncIterator[MemoryStore]:
     store = MemoryStore(CLOCK)
@@ -77,9 +85,11 @@ async def store() -> AsyncIterator[MemoryStore]:
     await store.close()
 
 
-@pytest.fixture
-async def projections(store: MemoryStore) -> AsyncIterator[Projections]:
-    projections = MemoryProjections(store, FOLDS)
+@pytest.fixture(params=["memory", "sqlite"])
+async def projections(
+    store: MemoryStore, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Projections]:
+    projections = await make(request.param, store, FOLDS, tmp_path)
     yield projections
     await projections.close()
 
@@ -155,19 +165,28 @@ async def test_a_scan_that_leaves_its_question_is_refused(
         list(rows)
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_following_keeps_the_tables_near_the_head(
-    store: MemoryStore, projections: Projections
+    store: MemoryStore, kind: str, tmp_path: Path
 ) -> None:
     """A page that takes what is there sees a log that is followed, without asking for more."""
+    loop, folded = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(_tables: Tables, _at: Recorded, _fact: Fact) -> None:
+        loop.call_soon_threadsafe(folded.set)
+
+    telling = Fold(name="telling", revision=1, tables=(), handlers={Fact: tell})
+    projections = await make(kind, store, (*FOLDS, telling), tmp_path)
     following = asyncio.create_task(projections.follow())
+
     await refuse(store, "a")
+    await folded.wait()
 
-    while await projections.ask(version, stale=True) < 1:
-        await asyncio.sleep(0)
-
+    assert await projections.ask(version, stale=True) == 1
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
+    await projections.close()
 
 
 async def test_following_ends_at_once_while_a_long_question_runs(
@@ -241,7 +260,10 @@ async def test_closed_projections_say_so(store: MemoryStore) -> None:
             await projections.ask(tallies, at=at)
 
 
-async def test_a_fold_that_fails_says_where_and_leaves_no_half_batch(store: MemoryStore) -> None:
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_fold_that_fails_says_where_and_leaves_no_half_batch(
+    store: MemoryStore, kind: str, tmp_path: Path
+) -> None:
     """The error names fold and position; no later answer comes from half of what was folded."""
 
     def trip(tables: Tables, at: Recorded, fact: Fact) -> None:
@@ -249,7 +271,7 @@ async def test_a_fold_that_fails_says_where_and_leaves_no_half_batch(store: Memo
             raise ZeroDivisionError
 
     faulty = Fold(name="faulty", revision=1, tables=(), handlers={Fact: trip})
-    projections = MemoryProjections(store, (TALLY_FOLD, faulty))
+    projections = await make(kind, store, (TALLY_FOLD, faulty), tmp_path)
     await refuse(store, *"aaa")
 
     for _ in range(2):

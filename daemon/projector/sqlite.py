@@ -1,0 +1,211 @@
+"""Projections in a second SQLite file, which may be deleted at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from daemon.ports.store import EventStore, LogReader
+from daemon.projector import file
+from daemon.projector.batch import chosen
+from daemon.projector.file import disk_errors, transaction
+from daemon.projector.pointers import Pointer, Pointers, State, shape_of
+from daemon.projector.projections import KeptProjections
+from daemon.projector.shelf import PastShelf, SqliteShelf
+from daemon.projector.tables import SqliteTables
+from events.envelope import Recorded
+from projections.fold import Fold
+from projections.tables import Tables
+
+HEALS_MAX: Final = 3
+"""A disk that damages the file again and again must be seen, not healed for ever."""
+
+log = structlog.get_logger(__name__)
+
+
+class SqliteKeeper:
+    """A Keeper over one file. All live tables stand at one position, so do all new ones."""
+
+    def __init__(self, path: Path, folds: Collection[Fold], reader: LogReader) -> None:
+        self._path = path
+        self._folds = tuple(folds)
+        self._reader = reader
+        self._heals = 0
+        self._opened = ExitStack()
+        try:
+            self._open()
+        except Exception as exc:
+            if not self.heal(exc):
+                self.close()
+                raise
+
+    @property
+    def position(self) -> int:
+        return self._live.position
+
+    @property
+    def building(self) -> int | None:
+        return self._new.position if self._new else None
+
+    @property
+    def frozen(self) -> bool:
+        return bool(self._outdated)
+
+    def readable(self, names: Collection[str] | None) -> bool:
+        return self._readable.issuperset(fold.name for fold in chosen(self._folds, names))
+
+    def tables(self) -> Tables:
+        return self._live.tables
+
+    def advance(self, upto: int) -> None:
+        self._live.advance(upto)
+
+    def begin(self, names: Collection[str]) -> None:
+        with transaction(self._conn):
+            self._begin({*names, *self._pointers.all("building")})
+        self._join()
+
+    def build(self) -> None:
+        assert self._new is not None
+        if self._new.position < self.position:
+            self._new.advance(self.position)
+        else:  # The live tables stand at the very beginning, so there is nothing to fold.
+            with transaction(self._conn):
+                self._switch()
+        if self._new.position == self.position:
+            self._join()
+
+    def abandon(self) -> None:
+        if self._new is not None and not self.frozen:
+            with transaction(self._conn):
+                self._begin(())
+            self._join()
+
+    def heal(self, exc: Exception) -> bool:
+        if not file.is_damage(exc) or self._heals >= HEALS_MAX:
+            return False
+        self._heals += 1
+        self._opened.close()
+        with disk_errors():
+            aside = file.set_aside(self._path)
+        log.warning(
+            "the file of the projections is damaged or not ours: set aside, folding the log anew",
+            path=str(self._path),
+            aside=str(aside),
+            reason=str(exc),
+        )
+        self._open()
+        return True
+
+    def close(self) -> None:
+        self._opened.close()
+        self._reader.close()
+
+    def _open(self) -> None:
+        with disk_errors():
+            self._conn = self._opened.enter_context(closing(file.open_file(self._path)))
+        self._pointers = Pointers(self._conn)
+        with transaction(self._conn):
+            if file.is_new(self._conn):
+                file.sign(self._conn)
+                self._pointers.create()
+            self._tidy()
+        self._join()
+
+    def _tidy(self) -> None:
+        """Drop what today's log or code cannot go on with, and begin what is missing."""
+        names = {fold.name for fold in self._folds}
+        rows = [*self._pointers.all("live").values(), *self._pointers.all("building").values()]
+        self._pointers.drop(row for row in rows if row.fold not in names or not self._on_log(row))
+        if not self._pointers.all("live"):
+            self._begin(())
+            self._pointers.make(self._folds, "live")
+        elif not self._goes_on(outdated := self._find_outdated()):
+            self._begin(outdated)
+        self._pointers.name_live(self._folds)
+
+    def _on_log(self, row: Pointer) -> bool:
+        """Tell whether the tables came from this log, and not from one it was restored over."""
+        if row.position == 0:
+            return True
+        found = next(self._reader.read(after=row.position - 1, upto=row.position), None)
+        if found is not None and found.leaf.hex() == row.leaf:
+            return True
+        log.warning(
+            "the log was restored or replaced since it was projected: folding it anew",
+            fold=row.fold,
+            position=row.position,
+            head=self._reader.head(),
+        )
+        return False
+
+    def _goes_on(self, outdated: Collection[str]) -> bool:
+        """Tell whether the building that an earlier process began is the one that is needed."""
+        building = self._pointers.all("building")
+        fits = all(building[f.name].fits(f) for f in self._folds if f.name in building)
+        return fits and building.keys() >= set(outdated)
+
+    def _begin(self, names: Collection[str]) -> None:
+        self._pointers.drop(self._pointers.all("building").values())
+        self._pointers.make([fold for fold in self._folds if fold.name in names], "building")
+
+    def _find_outdated(self) -> set[str]:
+        live = self._pointers.all("live")
+        return {f.name for f in self._folds if f.name not in live or not live[f.name].fits(f)}
+
+    def _switch(self) -> None:
+        self._pointers.switch()
+        self._pointers.name_live(self._folds)
+
+    def _moved(self, last: Recorded) -> None:
+        self._pointers.moved("live", last)
+
+    def _built(self, last: Recorded) -> None:
+        self._pointers.moved("building", last)
+        if last.position == self.position:
+            self._switch()
+
+    def _join(self) -> None:
+        """Join the tables anew, after the pointers have changed."""
+        self._outdated = self._find_outdated()
+        self._readable = {fold.name for fold in self._joinable(self._pointers.all("live"))}
+        self._live = self._shelf("live", self._moved)
+        self._new = self._shelf("building", self._built) if self._pointers.all("building") else None
+
+    def _joinable(self, rows: Mapping[str, Pointer]) -> list[Fold]:
+        """Return the folds whose tables can be read, be they of an earlier revision."""
+        return [f for f in self._folds if f.name in rows and rows[f.name].shape == shape_of(f)]
+
+    def _shelf(self, state: State, moved: Callable[[Recorded], None]) -> SqliteShelf:
+        rows = self._pointers.all(state)
+        folds = self._joinable(rows)
+        names = {
+            table.name: rows[fold.name].table(table.name) for fold in folds for table in fold.tables
+        }
+        tables = SqliteTables(self._conn, names, folds)
+        position = next(iter(rows.values())).position
+        return SqliteShelf(self._conn, folds, tables, self._reader, position=position, moved=moved)
+
+
+class SqliteProjections(KeptProjections):
+    """`Projections` in a file. Deleting it while nobody has it open costs a replay, no more."""
+
+    @classmethod
+    async def open(
+        cls, path: Path, store: EventStore, folds: Collection[Fold]
+    ) -> SqliteProjections:
+        """Open the file, or make it, and begin to rebuild what changed since.
+
+        A file that is damaged or not ours is set aside, with a line in the service's log.
+        Raises ProjectionsFailed when the disk does not let us.
+        """
+        folds = tuple(folds)
+        projections = cls(
+            store, folds, keeper=lambda log: SqliteKeeper(path, folds, log), shelf=PastShelf
+        )
+        await projections.opened()
+        return projections
