@@ -17,6 +17,7 @@ from daemon.ports.cvat import (
     CvatError,
     Forbidden,
     NotFound,
+    OutcomeUnknown,
     Refused,
     ServerMoved,
     ServerTrouble,
@@ -24,6 +25,7 @@ from daemon.ports.cvat import (
     Unauthorized,
 )
 
+READS = frozenset({"GET", "HEAD"})
 READ_BYTES = 256 * 1024
 REASON_BYTES_MAX = 64 * 1024
 REASON_CHARS_MAX = 300
@@ -40,22 +42,17 @@ class Answer:
     where: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self) -> Any:
-        """Decode the body. Raises ServerTrouble when it is no JSON."""
+        """Decode the body. Raises what `unreadable` returns when it is no JSON."""
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as exc:
-            raise ServerTrouble(
-                "the server's answer is not JSON",
-                **self.where,
-                status=self.status,
-                hint="check that the url is that of CVAT, not of its login page or a proxy",
-            ) from exc
+            raise self.unreadable("the server's answer is not JSON") from exc
 
     def row(self) -> Mapping[str, Any]:
         """Decode a JSON object."""
         row = self.json()
         if not isinstance(row, dict):
-            raise ServerTrouble("the server's answer is not an object", **self.where)
+            raise self.unreadable("the server's answer is not an object")
         return row
 
     def page(self) -> tuple[list[Mapping[str, Any]], bool]:
@@ -63,20 +60,25 @@ class Answer:
         page = self.row()
         rows = page.get("results")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ServerTrouble("the server's answer is not a page of objects", **self.where)
+            raise self.unreadable("the server's answer is not a page of objects")
         return rows, page.get("next") is not None
+
+    def unreadable(self, message: str) -> CvatError:
+        """Make the error of an answer that cannot be used: a write was carried out all the same."""
+        kind = ServerTrouble if self.where.get("method") in READS else OutcomeUnknown
+        hint = "check that the url is that of CVAT, not of its login page or a proxy"
+        return kind(message, **self.where, status=self.status, hint=hint)
 
 
 async def read_body(
     response: aiohttp.ClientResponse, *, bytes_max: int, where: Mapping[str, Any]
 ) -> bytes:
-    """Read a body up to a limit; what is longer is cut off at the socket, not kept."""
+    """Read a body up to a limit; leaving the response closes the socket on the rest."""
     pieces: list[bytes] = []
     left = bytes_max
     async for piece in response.content.iter_chunked(READ_BYTES):
         left -= len(piece)
         if left < 0:
-            response.close()
             raise AnswerTooLarge(
                 "the server's answer is larger than allowed", **where, bytes_max=bytes_max
             )

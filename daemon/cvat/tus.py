@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from daemon.cvat.answers import Answer
 from daemon.cvat.wire import Call, Stream, Wire
-from daemon.ports.cvat import NotFound, OutcomeUnknown, ServerTrouble
+from daemon.ports.cvat import NotFound, OutcomeUnknown, ServerTrouble, ServerUnreachable
 
 UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -20,18 +20,21 @@ Pieces = Callable[[int, int], AsyncIterator[bytes]]
 async def send_resumable(wire: Wire, path: str, name: str, size: int, pieces: Pieces) -> None:
     """Send a file in chunks; after a broken one ask how far the server came, and go on there.
 
-    Raises OutcomeUnknown when the server came no further in `limits.attempts` attempts.
+    Raises what the last attempt did when the server came no further in `limits.attempts` of them.
     """
     upload = f"{path}/{await _begin(wire, path, name, size)}"
     offset, failures = 0, 0
     while offset < size:
         try:
             offset, failures = await _send_chunk(wire, upload, offset, size, pieces), 0
-        except OutcomeUnknown:
+        except (OutcomeUnknown, ServerUnreachable):
             failures += 1
             if failures >= wire.config.limits.attempts:
                 raise
-            offset = await _offset(wire, upload, size)
+            await wire.clock.sleep(wire.backoff_s(failures))
+            reached = await _offset(wire, upload, size)
+            failures = 0 if reached > offset else failures
+            offset = reached
 
 
 async def _begin(wire: Wire, path: str, name: str, size: int) -> str:
@@ -42,7 +45,7 @@ async def _begin(wire: Wire, path: str, name: str, size: int) -> str:
     # no server may send our credentials to an address of its choice.
     upload = answer.headers.get("Location", "").rstrip("/").rpartition("/")[2]
     if not UPLOAD_ID.fullmatch(upload):
-        raise ServerTrouble("the server gave no usable address for the upload", **answer.where)
+        raise answer.unreadable("the server gave no usable address for the upload")
     return upload
 
 
@@ -55,19 +58,24 @@ async def _send_chunk(wire: Wire, upload: str, offset: int, size: int, pieces: P
 
 
 async def _offset(wire: Wire, upload: str, size: int) -> int:
+    """Ask how much of the file the server has."""
     try:
         answer = await wire.send(Call("HEAD", upload, headers=_headers(wire, {}), repeatable=True))
+        return _offset_of(answer, at_least=0, at_most=size)
     except NotFound:
         # CVAT forgets an upload once it is complete: the broken answer was the last one. Were it
         # lost instead, the task would lack a frame, which `await_task_data` notices.
         return size
-    return _offset_of(answer, at_least=0, at_most=size)
+    except ServerTrouble as exc:
+        hint = "delete the task and create it again"
+        message = "it is not known how far the upload came"
+        raise OutcomeUnknown(message, **exc.facts, hint=hint) from exc
 
 
 def _offset_of(answer: Answer, *, at_least: int, at_most: int) -> int:
     text = answer.headers.get("Upload-Offset", "")
     if not (text.isascii() and text.isdigit() and at_least <= int(text[:20]) <= at_most):
-        raise ServerTrouble("the server gave no usable upload offset", **answer.where)
+        raise answer.unreadable("the server gave no usable upload offset")
     return int(text[:20])
 
 

@@ -16,7 +16,7 @@ import orjson
 from yarl import URL
 
 from daemon.clock import Clock
-from daemon.cvat.answers import Answer, read_body, refusal
+from daemon.cvat.answers import READS, Answer, read_body, refusal
 from daemon.cvat.login import Login
 from daemon.cvat.server import PasswordLogin, ServerConfig
 from daemon.ports.cvat import (
@@ -32,8 +32,6 @@ from daemon.ports.cvat import (
 from events.errors import SyncError
 
 ACCEPT = "application/vnd.cvat+json; version=2.0"
-READS = frozenset({"GET", "HEAD"})
-
 Query = Mapping[str, str | int]
 
 
@@ -124,9 +122,14 @@ class Wire:
         asked_s = asked if isinstance(asked, float) else 0.0
         if attempt >= limits.attempts or asked_s > limits.retry_after_s_max:
             return None
+        return max(asked_s, self.backoff_s(attempt))
+
+    def backoff_s(self, failures: int) -> float:
+        """Return how long to wait after so many failures in a row."""
+        limits = self.config.limits
+        backoff_s = min(limits.backoff_s * 2.0 ** (failures - 1), limits.backoff_s_max)
         # Half fixed, half random: clients that failed together do not come back together.
-        backoff_s = min(limits.backoff_s * 2.0 ** (attempt - 1), limits.backoff_s_max)
-        return max(asked_s, backoff_s * (0.5 + self._jitter() / 2))
+        return backoff_s * (0.5 + self._jitter() / 2)
 
     async def _authorized(self, call: Call) -> Answer:
         """Do one attempt; when a session's token has expired, log in again, once."""
@@ -203,7 +206,7 @@ class Wire:
                 **exc.facts,
                 hint="check the credentials of this server",
             ) from exc
-        except (ServerTrouble, AnswerTooLarge) as exc:
+        except (ServerTrouble, AnswerTooLarge, OutcomeUnknown) as exc:
             # For a write that waits for the login nothing is uncertain.
             raise ServerUnreachable(
                 f"no login to the server: {exc.message}",
@@ -221,7 +224,8 @@ async def open_wire(
     """Prepare the connections to a server; none is made yet. Raises OSError for a bad `ca_file`."""
     context = await asyncio.to_thread(ssl.create_default_context, cafile=config.ca_file)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=context, limit=config.limits.concurrency),
+        # Unlimited here: waiting for a place would count as time of the exchange.
+        connector=aiohttp.TCPConnector(ssl=context, limit=0),
         # CVAT opens a session beside each token; its cookies would bring its CSRF checks in.
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "labeltrail"},

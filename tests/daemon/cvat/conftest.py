@@ -51,6 +51,7 @@ class Seen:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    raw_path: str
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -73,7 +74,14 @@ class Script:
         handler = answers.popleft() if len(answers) > 1 else answers[0] if answers else _missing
         body = await request.read()
         self.seen.append(
-            Seen(request.method, request.path, dict(request.query), dict(request.headers), body)
+            Seen(
+                request.method,
+                request.path,
+                dict(request.query),
+                dict(request.headers),
+                body,
+                request.raw_path,
+            )
         )
         return await handler(request)
 

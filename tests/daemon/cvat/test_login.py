@@ -47,7 +47,9 @@ async def test_each_kind_of_credentials_has_its_header(script, connect, credenti
 
 async def test_a_password_is_sent_once_for_all_requests(script, connect):
     """Four requests at once make one login."""
-    script.on("POST", "/api/auth/login", (200, {"key": "k1"}, {"Set-Cookie": "sessionid=s"}))
+    script.on(
+        "POST", "/api/auth/login", (200, {"key": "k1"}, {"Set-Cookie": "sessionid=s; Path=/"})
+    )
     script.on("GET", JOB, (200, {}))
     client = await connect(script.url, credentials=PasswordLogin("admin", PASSWORD))
 

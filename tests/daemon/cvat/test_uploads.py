@@ -15,7 +15,6 @@ from daemon.ports.cvat import (
     MediaLate,
     OutcomeUnknown,
     Refused,
-    ServerTrouble,
     UnsendableMedia,
 )
 
@@ -33,7 +32,7 @@ class MediaServer:
         self.finish: dict | None = None
         self.requests: list[str] = []
         self.tus: dict[str, tuple[str, int, bytearray]] = {}
-        self.cut_after: list[int] = []
+        self.cut_after: list[int | None] = []
         self.location = "http://elsewhere.invalid"
         self.lengths: list[str | None] = []
 
@@ -79,7 +78,7 @@ class MediaServer:
             return web.Response(status=409)
         stop = self.cut_after.pop(0) if self.cut_after else None
         async for piece in request.content.iter_any():
-            received += piece[: None if stop is None else stop]
+            received += piece[:stop]
             if stop is not None:
                 assert request.transport is not None
                 request.transport.abort()
@@ -205,6 +204,26 @@ async def test_a_broken_tus_upload_goes_on_where_the_server_was(serve, connect, 
     assert media.requests.count("HEAD Tus-Resumable") == 2
 
 
+@pytest.mark.parametrize(
+    "cuts",
+    [[0, 0, 0, None, 0, 0, 0], [100] * 9],
+    ids=["between chunks", "within one"],
+)
+async def test_only_failures_without_any_progress_end_a_tus_upload(
+    serve, connect, media, tmp_path, cuts
+):
+    """A bad line over a long night is not a reason to give up."""
+    files = make(tmp_path, big=5_000)
+    media.cut_after = cuts
+    client = await connect(
+        await serve(media.handle), limits={"group_bytes_max": 10, "tus_chunk_bytes": 2_500}
+    )
+
+    await client.upload_media(5, files)
+
+    assert media.files == contents(files)
+
+
 async def test_a_tus_upload_that_never_gets_on_is_unknown(serve, connect, media, tmp_path):
     """The attempts are counted only as long as no chunk came through."""
     media.cut_after = [0] * 100
@@ -225,7 +244,7 @@ async def test_a_tus_address_without_an_id_is_not_used(script, connect, tmp_path
     script.on("POST", f"{DATA}/", (201, None, {"Location": location}))
     client = await connect(script.url, limits={"group_bytes_max": 10})
 
-    with pytest.raises(ServerTrouble, match="no usable address"):
+    with pytest.raises(OutcomeUnknown, match="no usable address"):
         await client.upload_media(5, make(tmp_path, big=5_000))
 
 
@@ -251,10 +270,11 @@ async def test_an_offset_that_cannot_be_is_not_believed(script, connect, tmp_pat
     """It would send the wrong bytes, or the same ones for ever."""
     script.on("POST", DATA, 202)
     script.on("POST", f"{DATA}/", (201, None, {"Location": f"{DATA}/id"}))
-    script.on("PATCH", f"{DATA}/id", (204, None, {"Upload-Offset": offset}))
+    for method in ("PATCH", "HEAD"):
+        script.on(method, f"{DATA}/id", (204, None, {"Upload-Offset": offset}))
     client = await connect(script.url, limits={"group_bytes_max": 10})
 
-    with pytest.raises((ServerTrouble, OutcomeUnknown)):
+    with pytest.raises(OutcomeUnknown):
         await client.upload_media(5, make(tmp_path, big=5_000))
 
 
@@ -356,6 +376,16 @@ async def test_a_newer_server_is_asked_about_its_request(script, connect):
     await client.await_task_data(5, size=8, timeout_s=60, request=request)
 
     assert script.paths()[0] == f"GET /api/requests/{request}"
+
+
+async def test_a_request_id_stays_one_part_of_the_path(script, connect):
+    """It comes from the server, through the log."""
+    script.on("GET", TASK, task(8, 3))
+    client = await connect(script.url)
+
+    await client.await_task_data(5, size=8, timeout_s=60, request="../users?x#y")
+
+    assert script.seen[0].raw_path == "/api/requests/..%2Fusers%3Fx%23y"
 
 
 @pytest.mark.parametrize("gone", [404, 410])

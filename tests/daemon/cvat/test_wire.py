@@ -343,6 +343,30 @@ async def test_the_servers_words_are_one_short_printable_line(script, connect):
     assert len(reason) == 300
 
 
+async def test_a_page_of_html_is_not_repeated_as_a_reason(script, connect):
+    """It comes from a proxy or a debug server, explains nothing and may show settings."""
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=404, text="<h1>SECRET_KEY</h1>", content_type="text/html")
+
+    script.on("GET", JOB, page)
+    client = await connect(script.url)
+
+    with pytest.raises(NotFound) as refusal:
+        await client.job(7)
+
+    assert "reason" not in refusal.value.facts
+
+
+async def test_a_write_whose_answer_cannot_be_read_is_unknown(script, connect):
+    """201 and a page of a proxy: there may be a task."""
+    script.on("POST", "/api/tasks", (201, ["no", "object"]))
+    client = await connect(script.url)
+
+    with pytest.raises(OutcomeUnknown):
+        await client.create_task({})
+
+
 @pytest.mark.parametrize("text", ["<html>Log in</html>", "", "[1]", "{", '"x"'])
 async def test_an_answer_that_is_no_object_says_so(script, connect, text):
     """The address of the web interface answers 200 with a page to everything."""
