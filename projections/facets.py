@@ -37,7 +37,7 @@ def facets_of(annotation: Annotation) -> Facets:
     found: Facets = {}
     for name in _OF[type(annotation)]:
         value = getattr(annotation, _MEMBER.get(name, name))
-        found[name] = msgspec.to_builtins(value) if isinstance(value, tuple) else value
+        found[name] = list(msgspec.to_builtins(value)) if isinstance(value, tuple) else value
     for name, value in annotation.attributes.items():
         found[ATTRIBUTE + name] = list(value) if isinstance(value, tuple) else value
     return found

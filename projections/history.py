@@ -292,10 +292,12 @@ _HANDLERS: dict[type[Fact], Handler] = {
     JobSchemaChanged: _carried,
 }
 
+_EVERY: frozenset[type[Fact]] = frozenset((*dataset.FACTS, *server.FACTS, *job.FACTS, *run.FACTS))
+
 HISTORY_FOLD = Fold(
     name="history",
     revision=1,
     tables=(LABEL_EVENTS, PROVENANCE, ANNOTATION_EVENTS),
     handlers=_HANDLERS,
-    ignores=frozenset((*dataset.FACTS, *server.FACTS, *job.FACTS, *run.FACTS)) - {*_HANDLERS},
+    ignores=_EVERY - _HANDLERS.keys(),
 )

@@ -1,9 +1,9 @@
 """Which label an annotation stands for, although CVAT re-numbers shapes and clears attributes.
 
 Methods, surest first. CVAT never gives an id of its own twice, so an id that still stands for a
-label decides; `label_id` decides for annotations with a new id; exact geometry for those without
-either. What is left is new. One label, one annotation: of several that claim the same label the
-one that looks most like it is it, the others are copies.
+label decides; `label_id` decides for annotations with a new id; class and exact place for those that
+have neither, or a copied one. What is left is new. One label, one annotation: of several that claim
+the same label the one that looks most like it is it, the others are copies.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from events.annotations import Kind
@@ -27,6 +28,7 @@ CONFIDENCE: dict[LinkMethod, float] = {
     "exact geometry": 0.9,
 }
 Key = tuple[Kind, int]
+Place = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,32 @@ def match(
     left = _by(result, candidates, lambda c: tracked.get(held[c.key]) if c.key in held else None,
                "cvat id")  # fmt: skip
     left = _by(result, left, lambda c: c.claim, "label_id")
-    lying = {
-        place: label
-        for address, label in tracked.items()
-        if address not in result.found and (place := _place(label.sample, label.seen))
-    }
-    result.new = _by(
-        result,
-        left,
-        lambda c: None if c.claim else lying.get(_place(c.sample, c.facets) or ()),
-        "exact geometry",
-    )
+    result.new = _by_place(result, left, tracked)
     result.missing = [label for address, label in tracked.items() if address not in result.found]
     return result
+
+
+def _by_place(
+    result: Matching, left: list[Candidate], tracked: Mapping[Address, TrackedRow]
+) -> list[Candidate]:
+    """Link by class and exact geometry; return the candidates that are left.
+
+    Several labels may lie at one place: each pass links one of them, the last one none.
+    """
+    while True:
+        lying = {
+            _place(label.sample, label.seen): label
+            for address, label in tracked.items()
+            if address not in result.found
+        }
+        still = _by(result, left, partial(_lying_at, lying), "exact geometry")
+        if len(still) == len(left):
+            return left
+        left = still
+
+
+def _lying_at(lying: Mapping[Place, TrackedRow], candidate: Candidate) -> TrackedRow | None:
+    return lying.get(_place(candidate.sample, candidate.facets))
 
 
 def _by(
@@ -130,8 +145,6 @@ def _differences(left: Facets, right: Facets) -> int:
     return sum(not same_facet(name, left.get(name), right.get(name)) for name in names)
 
 
-def _place(sample: str, facets: Facets) -> tuple[object, ...] | None:
-    """Return what "the same class at exactly the same place" means; None for tags."""
-    if not facets.get("geometry"):
-        return None
-    return (sample, facets.get("class"), tuple(facets["geometry"]))
+def _place(sample: str, facets: Facets) -> Place:
+    """Return what "the same class at exactly the same place" means; a tag's place is its image."""
+    return (sample, facets.get("class"), tuple(facets.get("geometry") or ()))

@@ -113,16 +113,21 @@ class JobMerge:
             if frame is not None:
                 target = self.field_of(row.annotation.label)
                 facets = merged_facets(row.annotation, target) if target else {}
-                claim = self._claim(row.annotation, frame.sample)
+                claim = self._claim(row.annotation, frame.sample, target)
                 yield Candidate(row, frame.sample, facets, claim)
 
-    def _claim(self, annotation: Annotation, sample: str) -> TrackedRow | None:
-        """Return the label that `label_id` names, the one on the same image where there are two."""
+    def _claim(
+        self, annotation: Annotation, sample: str, target: FieldSchema | None
+    ) -> TrackedRow | None:
+        """Return the label that `label_id` names; of several the one in this field and image."""
         label_id = annotation.attributes.get(LABEL_ID)
         if not isinstance(label_id, str) or not label_id:
             return None
         places = sorted(
             self.tables.scan(runs.TRACKED_IDS, self.run.dataset, self.run.key, label_id),
-            key=lambda place: place.sample != sample,
+            key=lambda place: (
+                target is None or place.field != target.name,
+                place.sample != sample,
+            ),
         )
         return self.tracked_at(places[0].address) if places else None

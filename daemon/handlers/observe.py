@@ -16,6 +16,7 @@ from daemon.ports.cvat import (
     Unauthorized,
 )
 from events.annotations import Annotation
+from events.errors import SyncError
 from events.job import JobDeleted, JobSettled, JobUnreachable, JobUnreadable
 from events.registry import Fact
 from projections import jobs, merge
@@ -35,6 +36,11 @@ from projections.tables import Tables
 READS_MAX: Final = 5
 # The loop itself never decodes more than this.
 DECODE_INLINE_BYTES_MAX: Final = 256 * 1024
+
+
+class JobBusy(SyncError):
+    """Somebody saves the job faster than it can be read; its next pause will do."""
+
 
 Outcome = Literal["observed", "busy", "unreachable", "unreadable", "deleted", "frozen"]
 
@@ -71,16 +77,16 @@ class JobWatch:
         alone is recorded, and holds up no other.
         """
         try:
-            reading = await self._read(job)
+            reading = await self.read(job)
         except NotFound:
             return await self._gone(job)
+        except JobBusy:
+            return Observed("busy")
         except (Forbidden, Unauthorized) as exc:
             status = 403 if isinstance(exc, Forbidden) else 401
             return await self._note(job, "unreachable", JobUnreachable(status=status))
         except (ServerTrouble, UnreadableAnnotations, AnswerTooLarge) as exc:
             return await self._unreadable(job, exc)
-        if reading is None:
-            return Observed("busy")
         decision = await self.journal.carry_out(
             lambda tables: observe(tables, self.server, job, reading, own=self.own)
         )
@@ -89,8 +95,11 @@ class JobWatch:
             "frozen" if frozen else "observed", reading.updated_date, bool(decision.drafts)
         )
 
-    async def _read(self, job: int) -> Reading | None:
-        """Read labels and annotations between two equal `updated_date`, None if they never are."""
+    async def read(self, job: int) -> Reading:
+        """Read labels and annotations between two equal `updated_date`.
+
+        Raises JobBusy when they never are, CvatError and UnreadableAnnotations.
+        """
         for _ in range(READS_MAX):
             before = await self.cvat.job(job)
             labels = labels_from_wire(await self.cvat.job_labels(job))
@@ -109,7 +118,7 @@ class JobWatch:
                 labels=labels,
                 annotations=annotations,
             )
-        return None
+        raise JobBusy("the job changed during every read", server=self.server, job=job)
 
     async def _gone(self, job: int) -> Observed:
         """A 404 means deleted only while the server knows us at all."""
