@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
@@ -153,8 +154,27 @@ class Settings(_Section):
     deliveries: Deliveries = Deliveries()
     logging: Logging = Logging()
 
+    def secrets(self) -> tuple[str, ...]:
+        """Return every secret in the settings, so that nothing prints one by mistake."""
+        return tuple(_secrets(self))
+
 
 def _http_url(url: str) -> str:
     if not re.match(r"^https?://[^/\s@]+(/\S*)?$", url):
         raise ValueError("this is no http(s) address without user and password in it")
     return url.rstrip("/")
+
+
+def _secrets(held: object) -> Iterator[str]:
+    match held:
+        case SecretStr():
+            yield held.get_secret_value()
+        case BaseModel():
+            for _, value in held:
+                yield from _secrets(value)
+        case dict():
+            for value in held.values():
+                yield from _secrets(value)
+        case tuple():
+            for value in held:
+                yield from _secrets(value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from daemon.ports.cvat import CvatApi
     from daemon.ports.projections import Projections
     from daemon.ports.store import EventStore
+    from events.server import DeliveryReceived
 
 FOLDER_MODE: Final = 0o750
+STORE_STOP_S: Final = 30.0
+PROJECTIONS_STOP_S: Final = 10.0
+CLIENTS_STOP_S: Final = 5.0
+
+OnDelivery = Callable[[str, "DeliveryReceived"], None]
+"""Told of a server's name and a new delivery that is on disk."""
 
 
 class BadSettings(SyncError):
@@ -66,6 +73,9 @@ class _Shared:
     clients: dict[str, CvatApi] = field(default_factory=dict)
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     reloaded: asyncio.Event = field(default_factory=asyncio.Event)
+    listeners: list[OnDelivery] = field(default_factory=list)
+    secrets: tuple[str, ...] = ()
+    address: str | None = None
 
 
 class App:
@@ -77,7 +87,7 @@ class App:
     def __init__(self, config_file: Path, settings: Settings, clock: Clock, *, actor: str) -> None:
         self.clock = clock
         self.actor = actor
-        self._shared = _Shared(config_file, settings)
+        self._shared = _Shared(config_file, settings, secrets=settings.secrets())
 
     def acting_as(self, actor: str) -> App:
         """Return the same app as somebody else uses it."""
@@ -133,6 +143,34 @@ class App:
             )
         return self.settings.datasets[name]
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret that is, or was, in force; no output may hold one."""
+        return self._shared.secrets
+
+    @property
+    def address(self) -> str | None:
+        """Where the daemon's port is, None in a command that runs without a daemon."""
+        return self._shared.address
+
+    @address.setter
+    def address(self, address: str) -> None:
+        self._shared.address = address
+
+    @contextmanager
+    def hearing_deliveries(self, listener: OnDelivery) -> Iterator[None]:
+        """Let a plain function hear of every delivery that came to be on disk."""
+        self._shared.listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._shared.listeners.remove(listener)
+
+    def delivered(self, server: str, delivery: DeliveryReceived) -> None:
+        """Tell all who listen of a delivery that is on disk."""
+        for listener in self._shared.listeners:
+            listener(server, delivery)
+
     async def cvat(self, name: str) -> CvatApi:
         """Return the client of a server, made on first use. Raises UnknownServer."""
         async with self._shared.connecting:
@@ -151,6 +189,8 @@ class App:
                 hint="the old settings stay in force; restart the daemon",
             )
         self._shared.settings = new
+        # Old secrets stay hidden: a line about what failed with them may come later.
+        self._shared.secrets += new.secrets()
         await self._close_clients()
         self._shared.reloaded.set()
         self._shared.reloaded = asyncio.Event()
@@ -196,10 +236,17 @@ async def open_app(
     async with AsyncExitStack() as stack:
         if log:
             app._shared.store = await _open_store(app)
-            stack.push_async_callback(app._shared.store.close)
-        stack.push_async_callback(app._close_projections)
-        stack.push_async_callback(app._close_clients)
+            stack.push_async_callback(_within, STORE_STOP_S, app._shared.store.close)
+        stack.push_async_callback(_within, PROJECTIONS_STOP_S, app._close_projections)
+        stack.push_async_callback(_within, CLIENTS_STOP_S, app._close_clients)
         yield app
+
+
+async def _within(limit_s: float, close: Callable[[], Awaitable[None]]) -> None:
+    """Close one part, and give it up after a while: what was acknowledged is on disk."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await close()
 
 
 async def _open_store(app: App) -> EventStore:

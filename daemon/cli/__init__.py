@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from daemon.cli import completion, dataset, log, server
+from daemon.cli import completion, dataset, log, serve, server
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -18,6 +18,7 @@ def labeltrail() -> None:
 
 
 for command in (
+    serve.serve,
     dataset.dataset,
     server.server,
     log.log,

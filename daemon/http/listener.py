@@ -1,0 +1,156 @@
+"""The listening port: what is served there, its limits, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from daemon import notify
+from daemon.http.bodies import Bodies
+from daemon.http.guard import Guard
+from daemon.http.health import Readyz, healthz
+from daemon.http.receiver import Receiver
+from daemon.http.webhook import PATH, Webhook
+from events.errors import SyncError
+
+if TYPE_CHECKING:
+    from config.settings import Http
+    from daemon.app import App
+
+BACKLOG: Final = 1_024
+STOP_S: Final = 5.0
+LINGER_S: Final = 2.0  # how long the rest of a refused body is read and thrown away
+HEAD_BYTES_MAX: Final = 8_190
+QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
+
+log = structlog.get_logger(__name__)
+
+
+class PortTaken(SyncError):
+    """Another program listens at the address."""
+
+
+class PortRefused(SyncError):
+    """The address cannot be listened at."""
+
+
+@asynccontextmanager
+async def listening(app: App) -> AsyncIterator[str]:
+    """Serve webhooks and health; yields the address. Raises PortTaken, PortRefused."""
+    limits = app.settings.http
+    bound = notify.listening_socket() or bind(limits.host, limits.port)
+    bodies = _bodies(app)
+    receiver = Receiver(
+        app.store,
+        app.projections,
+        app.clock,
+        secrets=lambda server: [
+            secret.get_secret_value() for secret in app.server(server).webhook_secrets
+        ],
+        on_delivery=app.delivered,
+        bodies=bodies,
+    )
+    flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
+    try:
+        async with _served(_site(app, receiver), bound, limits):
+            yield address_of(bound)
+    finally:
+        flushing.cancel()
+        await receiver.refusals.flush()
+        await asyncio.to_thread(bodies.close)
+
+
+@asynccontextmanager
+async def _served(site: web.Application, bound: socket.socket, limits: Http) -> AsyncIterator[None]:
+    runner = web.AppRunner(
+        site,
+        access_log=None,
+        keepalive_timeout=limits.keepalive_s,
+        lingering_time=LINGER_S,
+        max_line_size=HEAD_BYTES_MAX,
+        max_field_size=HEAD_BYTES_MAX,
+        shutdown_timeout=STOP_S,
+    )
+    await runner.setup()
+    assert runner.server is not None
+    guard = Guard(runner.server, connections_max=limits.connections_max, head_s=limits.request_s)
+    server = await asyncio.get_running_loop().create_server(guard, sock=bound, backlog=BACKLOG)
+    try:
+        yield
+    finally:
+        server.close()
+        await runner.cleanup()
+
+
+def _site(app: App, receiver: Receiver) -> web.Application:
+    limits = app.settings.http
+    site = web.Application(middlewares=[one_line_a_request], client_max_size=limits.body_bytes_max)
+    webhook = Webhook(receiver, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s)
+    site.router.add_post(PATH, webhook)
+    site.router.add_get("/healthz", healthz)
+    site.router.add_get("/readyz", Readyz(app.store, app.projections))
+    return site
+
+
+@web.middleware
+async def one_line_a_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log each request in one line: never its body, its query or its headers."""
+    began = asyncio.get_running_loop().time()
+    status = 500
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    except web.HTTPException as exc:
+        status = exc.status
+        raise
+    finally:
+        took_s = asyncio.get_running_loop().time() - began
+        say = log.debug if request.path in QUIET_PATHS else log.info
+        say(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=status,
+            ms=round(took_s * 1_000, 1),
+            peer=request.remote,
+        )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind a TCP address. Raises PortTaken, PortRefused."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        kind = PortTaken if exc.errno == errno.EADDRINUSE else PortRefused
+        what = "is taken" if kind is PortTaken else "cannot be used"
+        raise kind(
+            f"the address to listen at {what}",
+            host=host,
+            port=port,
+            reason=exc.strerror or str(exc),
+            hint="stop what listens there, or set another `port` or `host` in [http]",
+        ) from exc
+
+
+def address_of(bound: socket.socket) -> str:
+    """Return the http address of a bound socket."""
+    with contextlib.suppress(ValueError):
+        host, port = bound.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"unix:{bound.getsockname()}"
+
+
+def _bodies(app: App) -> Bodies:
+    kept = app.settings.deliveries
+    return Bodies(app.folder, keep_days=kept.keep_days, bytes_max=kept.bytes_max)

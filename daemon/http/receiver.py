@@ -1,0 +1,164 @@
+"""Take deliveries in: check, read, know again, append. What was answered 204 is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from daemon.clock import Clock
+from daemon.cvat import deliveries, signatures
+from daemon.cvat.deliveries import Delivery, UnreadableDelivery
+from daemon.cvat.signatures import BadSignature
+from daemon.http.bodies import Bodies, Body
+from daemon.http.refusals import Reason, Refusals
+from daemon.ports.projections import Projections
+from daemon.ports.store import EventStore
+from events.envelope import NewEvent
+from events.errors import SyncError
+from events.server import DeliveryReceived
+from projections.attribution import date_us
+from projections.jobs import DELIVERIES, JOBS_FOLD
+from projections.tables import Tables
+
+# Deliveries that the projections may not show yet; they lag behind by milliseconds.
+RECENT_MAX: Final = 10_000
+
+Secrets = Callable[[str], Sequence[str]]
+OnDelivery = Callable[[str, DeliveryReceived], None]
+Key = tuple[str, str]  # server, body hash
+
+
+class RefusedDelivery(SyncError):
+    """A delivery that can never be right, however often it is repeated."""
+
+    def __init__(self, reason: Reason, exc: SyncError) -> None:
+        super().__init__(exc.message, hint=exc.hint, **exc.facts)
+        self.reason = reason
+
+
+class Receiver:
+    """Takes the deliveries of all servers.
+
+    secrets      returns the secrets of a server in force; raises UnknownServer
+    on_delivery  is told of each new delivery, after it is on disk
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        projections: Projections,
+        clock: Clock,
+        *,
+        secrets: Secrets,
+        on_delivery: OnDelivery,
+        bodies: Bodies,
+    ) -> None:
+        self.refusals = Refusals(store, clock)
+        self._store = store
+        self._projections = projections
+        self._clock = clock
+        self._secrets = secrets
+        self._on_delivery = on_delivery
+        self._bodies = bodies
+        self._recent: OrderedDict[Key, asyncio.Task[None]] = OrderedDict()
+
+    def check_known(self, server: str) -> None:
+        """Raise UnknownServer where no such server is declared."""
+        self._secrets(server)
+
+    async def receive(self, server: str, body: bytes, signature: str | None) -> bool:
+        """Record a delivery; return False if it was known.
+
+        Raises UnknownServer, RefusedDelivery (recorded, counted), QueueFull, StoreFailed.
+        """
+        try:
+            signatures.check(body, signature, self._secrets(server))
+            delivery = deliveries.parse(body)
+        except BadSignature as exc:
+            raise await self.refused(server, "signature", exc) from exc
+        except UnreadableDelivery as exc:
+            raise await self.refused(server, "unreadable", exc) from exc
+        return await self._record(server, body, received(delivery))
+
+    async def refused(self, server: str, reason: Reason, exc: SyncError) -> RefusedDelivery:
+        """Count a refusal, return what to raise."""
+        await self.refusals.count(server, reason)
+        return RefusedDelivery(reason, exc)
+
+    async def _record(self, server: str, body: bytes, fact: DeliveryReceived) -> bool:
+        """Append once, however many requests bring the same delivery at once."""
+        key = (server, fact.body_hash)
+        appending = self._recent.get(key)
+        if appending is None and await self._is_recorded(key):
+            return False
+        # Asked again: another request may have begun while the tables were asked.
+        appending = appending or self._recent.get(key)
+        if appending is not None:
+            await asyncio.shield(appending)
+            return False
+        appending = asyncio.create_task(self._append(key, body, fact), name="append delivery")
+        self._remember(key, appending)
+        # A client that gave up does not stop what others may wait for.
+        await asyncio.shield(appending)
+        return True
+
+    async def _is_recorded(self, key: Key) -> bool:
+        def known(tables: Tables) -> bool:
+            return tables.get(DELIVERIES, *key) is not None
+
+        return await self._projections.ask(known, folds=[JOBS_FOLD.name], stale=True)
+
+    async def _append(self, key: Key, body: bytes, fact: DeliveryReceived) -> None:
+        server, body_hash = key
+        event = NewEvent(
+            id=self._clock.new_id(),
+            stream=f"server/{server}",
+            fact=fact,
+            occurred_at=_date_us(fact.updated_date),
+            actor=None if fact.sender is None else f"{server}/{fact.sender}",
+            evidence="unknown" if fact.sender is None else "webhook",
+        )
+        try:
+            await self._store.append([event])
+        except BaseException:
+            # The server will send it again, and it is not known then.
+            self._recent.pop(key, None)
+            raise
+        self._bodies.keep(Body(self._clock.now_us(), server, body_hash, body))
+        self._on_delivery(server, fact)
+
+    def _remember(self, key: Key, appending: asyncio.Task[None]) -> None:
+        # Where every waiting client has gone, nobody else would look at the outcome.
+        appending.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._recent[key] = appending
+        if len(self._recent) > RECENT_MAX:
+            self._recent.popitem(last=False)
+
+
+def received(delivery: Delivery) -> DeliveryReceived:
+    """Return what is recorded of a delivery."""
+    names = delivery.before_update
+    return DeliveryReceived(
+        webhook=delivery.webhook,
+        event=delivery.event,
+        resource=delivery.kind,
+        resource_id=delivery.resource,
+        job=delivery.job,
+        task=delivery.task,
+        project=delivery.project,
+        updated_date=delivery.updated_date,
+        before_update=names if names is not None else delivery.changes,
+        before_date=delivery.before_date,
+        sender=delivery.sender,
+        body_hash=delivery.digest.hex(),
+    )
+
+
+def _date_us(text: str | None) -> int | None:
+    try:
+        return date_us(text) if text else None
+    except (ValueError, OverflowError):
+        # Digits in the right places are no date yet: 2026-99-99.
+        return None

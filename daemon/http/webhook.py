@@ -1,0 +1,89 @@
+"""`POST /webhooks/cvat/<server>`: what each outcome is answered with.
+
+A 4xx makes newer CVAT servers give a delivery up for good (408 and 429 excepted), so only what can
+never be right gets one. Whatever is our own trouble is a 503, which they repeat for days.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from daemon.app import UnknownServer
+from daemon.cvat.signatures import SIGNATURE_HEADER
+from daemon.http.receiver import Receiver, RefusedDelivery
+from daemon.http.refusals import Reason
+from daemon.ports.projections import ProjectionsFailed
+from daemon.ports.store import QueueFull, StoreFailed
+from events.errors import SyncError
+
+PATH: Final = "/webhooks/cvat/{server}"
+RETRY_AFTER_S: Final = 10
+STATUS: Final[dict[Reason, int]] = {
+    "signature": 401,
+    "too large": 413,
+    "too slow": 408,
+    "unreadable": 400,
+}
+
+
+class BodyTooLarge(SyncError):
+    """A request's body passes the limit."""
+
+
+class BodyTooSlow(SyncError):
+    """A request's body did not arrive in time."""
+
+
+class Webhook:
+    """The handler. body_bytes_max and body_s are limits of one request's body."""
+
+    def __init__(self, receiver: Receiver, *, body_bytes_max: int, body_s: float) -> None:
+        self._receiver = receiver
+        self._body_bytes_max = body_bytes_max
+        self._body_s = body_s
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Answer one delivery. The words are short and ASCII: CVAT keeps them."""
+        try:
+            return await self._answer(request)
+        except UnknownServer:
+            return web.Response(status=404, text="no such server\n")
+        except RefusedDelivery as exc:
+            answer = web.Response(status=STATUS[exc.reason], text=f"{exc.message}\n")
+            if exc.reason in ("too large", "too slow"):
+                answer.force_close()
+            return answer
+        except (QueueFull, StoreFailed, ProjectionsFailed):
+            # The reason stands in our own log; it is nobody else's business.
+            headers = {"Retry-After": str(RETRY_AFTER_S)}
+            return web.Response(status=503, headers=headers, text="cannot record it now\n")
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        server = request.match_info["server"]
+        # Asked first: a body for nobody is not read.
+        self._receiver.check_known(server)
+        try:
+            async with asyncio.timeout(self._body_s):
+                body = await self._read(request)
+        except TimeoutError as exc:
+            late = BodyTooSlow("the body did not arrive in time")
+            raise await self._receiver.refused(server, "too slow", late) from exc
+        except BodyTooLarge as exc:
+            raise await self._receiver.refused(server, "too large", exc) from exc
+        await self._receiver.receive(server, body, request.headers.get(SIGNATURE_HEADER))
+        return web.Response(status=204)
+
+    async def _read(self, request: web.Request) -> bytes:
+        """Read the body, and not a byte more than is allowed."""
+        too_large = BodyTooLarge("the body is too large", bytes_max=self._body_bytes_max)
+        if (request.content_length or 0) > self._body_bytes_max:
+            raise too_large
+        body = bytearray()
+        async for part in request.content.iter_any():
+            body += part
+            if len(body) > self._body_bytes_max:
+                raise too_large
+        return bytes(body)
