@@ -12,8 +12,8 @@ from events.errors import SyncError
 MIB = 1 << 20
 
 
-class BadServerUrl(SyncError):
-    """The address of a server cannot be used."""
+class BadServerConfig(SyncError):
+    """A setting of a server cannot be used: its address, a header, a token, a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +95,49 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise BadServerUrl(
-                "the address of a CVAT server must be an http or https url",
-                server=self.name,
-                hint="for example https://cvat.example.com",
-            )
-        if parts.username is not None or parts.query or parts.fragment:
-            # The address ends up in log lines and pages; a password in it would too.
-            raise BadServerUrl(
-                "the address of a CVAT server must not carry credentials, a query or a fragment",
-                server=self.name,
-                hint="give the credentials in their own settings",
-            )
+        _check_url(self.name, self.url)
         if self.proxy is not None and not self.proxy.startswith(("http://", "https://")):
-            raise BadServerUrl("a proxy must be an http or https url", server=self.name)
+            raise BadServerConfig("a proxy must be an http or https url", server=self.name)
+        for header, value in {**self.headers, **self._secrets()}.items():
+            if not (header.isprintable() and header.isascii() and value.isprintable()):
+                raise BadServerConfig(
+                    "this cannot be sent in an HTTP header",
+                    server=self.name,
+                    setting=header,
+                    hint="it contains a line break or another control character",
+                )
         object.__setattr__(self, "url", self.url.rstrip("/"))
+
+    def _secrets(self) -> dict[str, str]:
+        """Return what else goes into headers as it is, by the name of its setting."""
+        found = {} if self.organization is None else {"organization": self.organization}
+        if isinstance(self.credentials, LegacyToken | PersonalToken):
+            found["token"] = self.credentials.token
+        return found
 
     @property
     def origin(self) -> str:
         """Return scheme, host and port: "https://cvat.example.com"."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
+
+
+def _check_url(server: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise BadServerConfig(
+            "the address of a CVAT server must be an http or https url",
+            server=server,
+            hint="for example https://cvat.example.com",
+        )
+    if parts.username is not None or parts.query or parts.fragment:
+        # The address ends up in log lines and pages; a password in it would too.
+        raise BadServerConfig(
+            "the address of a CVAT server must not carry credentials, a query or a fragment",
+            server=server,
+            hint="give the credentials in their own settings",
+        )

@@ -18,7 +18,7 @@ from yarl import URL
 from daemon.clock import Clock
 from daemon.cvat.answers import READS, Answer, read_body, refusal
 from daemon.cvat.login import Login
-from daemon.cvat.server import PasswordLogin, ServerConfig
+from daemon.cvat.server import BadServerConfig, PasswordLogin, ServerConfig
 from daemon.ports.cvat import (
     AnswerTooLarge,
     CvatError,
@@ -221,8 +221,17 @@ class Wire:
 async def open_wire(
     config: ServerConfig, clock: Clock, *, jitter: Callable[[], float] = random.random
 ) -> Wire:
-    """Prepare the connections to a server; none is made yet. Raises OSError for a bad `ca_file`."""
-    context = await asyncio.to_thread(ssl.create_default_context, cafile=config.ca_file)
+    """Prepare the connections to a server; none is made yet. May raise BadServerConfig."""
+    try:
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=config.ca_file)
+    except OSError as exc:
+        raise BadServerConfig(
+            "the file of certificate authorities cannot be used",
+            server=config.name,
+            ca_file=str(config.ca_file),
+            reason=exc.strerror,
+            hint="it must be a PEM file that the daemon may read",
+        ) from exc
     session = aiohttp.ClientSession(
         # Unlimited here: waiting for a place would count as time of the exchange.
         connector=aiohttp.TCPConnector(ssl=context, limit=0),

@@ -12,7 +12,7 @@ import trustme
 from aiohttp import web
 
 from daemon.cvat.server import (
-    BadServerUrl,
+    BadServerConfig,
     BasicLogin,
     LegacyToken,
     PasswordLogin,
@@ -181,13 +181,43 @@ async def test_no_error_shows_a_secret(script, connect, answer):
 )
 def test_an_address_that_cannot_be_one_is_refused_at_once(url):
     """With credentials in it, it would be written into every log line."""
-    with pytest.raises(BadServerUrl) as refusal:
+    with pytest.raises(BadServerConfig) as refusal:
         ServerConfig("main", url)
 
     assert "pw" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"credentials": LegacyToken("abc\n")},
+        {"credentials": PersonalToken("abc\r\nX-Role: admin")},
+        {"headers": {"X-Gate": "a\nb"}},
+        {"headers": {"X-Gäte": "a"}},
+        {"organization": "lab\0"},
+        {"proxy": "socks5://proxy"},
+    ],
+    ids=range(6),
+)
+def test_a_setting_that_cannot_go_into_a_header_is_refused_at_once(config):
+    """A token read from a file with its line break would fail at the first request, in bytes."""
+    with pytest.raises(BadServerConfig) as refusal:
+        ServerConfig("main", "https://cvat.example.com", **config)
+
+    assert "abc" not in str(refusal.value)
+
+
 # The way there.
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_file_of_authorities_that_cannot_be_used_is_named(connect, tmp_path, content):
+    """Else nobody would know which of the settings is meant."""
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+
+    with pytest.raises(BadServerConfig, match=r"ca\.pem"):
+        await connect("https://cvat.example.com", ca_file=tmp_path / "ca.pem")
 
 
 @pytest.fixture

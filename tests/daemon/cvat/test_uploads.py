@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
+import os
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -188,6 +191,39 @@ async def test_memory_does_not_grow_with_the_media(serve, connect, tmp_path):
 
     assert received > size
     assert peak < 16 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_cancelled_upload_closes_its_file(serve, connect, tmp_path):
+    """Runs are cancelled; a daemon that lives for months must not run out of descriptors."""
+    (file,) = make(tmp_path, a=32 << 20)
+    begun = asyncio.Event()
+
+    async def stuck(request: web.Request) -> web.StreamResponse:
+        await request.content.readexactly(2 << 20)
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    client = await connect(await serve(stuck))
+    upload = asyncio.create_task(client.upload_media(5, [file]))
+    await begun.wait()
+    assert opened(file[1])
+
+    upload.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    async with asyncio.timeout(5):
+        while opened(file[1]):
+            gc.collect()
+            await asyncio.sleep(0)
+
+
+def opened(path: Path) -> bool:
+    """Tell whether this process has a file open (Linux)."""
+    links = Path("/proc/self/fd").iterdir()
+    return any(os.path.realpath(link) == str(path) for link in links)
 
 
 async def test_a_broken_tus_upload_goes_on_where_the_server_was(serve, connect, media, tmp_path):
