@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from daemon.cvat.answers import Answer, bounded
@@ -195,16 +196,12 @@ def _text(value: object) -> str:
 
 async def _pieces(media: Media, start: int, size: int) -> AsyncIterator[bytes]:
     """Read `size` bytes of a file from `start`. Raises UnsendableMedia when they are not there."""
+    # A small file takes one trip to a thread, not one each to open, seek and read it.
+    first, *rest = _piece_sizes(size)
+    file, piece = await asyncio.to_thread(_opened, media.path, start, first)
     try:
-        file = await asyncio.to_thread(media.path.open, "rb")
-    except OSError as exc:
-        raise UnsendableMedia(
-            "a media file cannot be read", path=str(media.path), reason=exc.strerror
-        ) from exc
-    try:
-        await asyncio.to_thread(file.seek, start)
-        for wanted in _piece_sizes(size):
-            piece = await asyncio.to_thread(file.read, wanted)
+        for wanted in (first, *rest):
+            piece = piece or await asyncio.to_thread(file.read, wanted)
             if len(piece) < wanted:
                 raise UnsendableMedia(
                     "a media file became shorter while it was sent",
@@ -212,13 +209,28 @@ async def _pieces(media: Media, start: int, size: int) -> AsyncIterator[bytes]:
                     hint="the server has not taken it; send it again when it is complete",
                 )
             yield piece
+            piece = b""
     finally:
         file.close()
 
 
-def _piece_sizes(size: int) -> Iterator[int]:
-    for start in range(0, size, PIECE_BYTES):
-        yield min(PIECE_BYTES, size - start)
+def _opened(path: Path, start: int, size: int) -> tuple[BinaryIO, bytes]:
+    """Open a file and read its first piece."""
+    with ExitStack() as undo:
+        try:
+            file = undo.enter_context(path.open("rb"))
+            file.seek(start)
+            piece = file.read(size)
+        except OSError as exc:
+            raise UnsendableMedia(
+                "a media file cannot be read", path=str(path), reason=exc.strerror
+            ) from exc
+        undo.pop_all()
+    return file, piece
+
+
+def _piece_sizes(size: int) -> list[int]:
+    return [min(PIECE_BYTES, size - start) for start in range(0, size, PIECE_BYTES)]
 
 
 def _request_id(answer: Answer) -> str | None:

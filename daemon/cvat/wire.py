@@ -233,8 +233,14 @@ async def open_wire(
             hint="it must be a PEM file that the daemon may read",
         ) from exc
     session = aiohttp.ClientSession(
-        # Unlimited here: waiting for a place would count as time of the exchange.
-        connector=aiohttp.TCPConnector(ssl=context, limit=0),
+        connector=aiohttp.TCPConnector(
+            ssl=context,
+            # Unlimited here: waiting for a place would count as time of the exchange.
+            limit=0,
+            # Shorter than what servers allow (uvicorn: 5 s): a write on a connection that the
+            # server is just closing ends as "unknown" without need.
+            keepalive_timeout=4.0,
+        ),
         # CVAT opens a session beside each token; its cookies would bring its CSRF checks in.
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "labeltrail"},

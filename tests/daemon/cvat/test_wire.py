@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import socket
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,6 +15,7 @@ from aiohttp import web
 from daemon.cvat.server import LegacyToken
 from daemon.ports.cvat import (
     AnswerTooLarge,
+    CvatError,
     Forbidden,
     NotFound,
     OutcomeUnknown,
@@ -398,3 +400,27 @@ async def test_a_redirect_is_not_followed(script, serve, connect):
 
     assert lured == []
     assert moved.value.facts["target"] == "http://127.0.0.1"
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_no_answer_does_more_than_be_an_error_of_ours(script, connect, seed):
+    """Whatever a server, a proxy or somebody in between sends, callers can tell what it means."""
+    chance = random.Random(seed)
+
+    async def anything(request: web.Request) -> web.StreamResponse:
+        bodies = (b"[" * 900, b"\xff" * 9, b'{"a": "\\ud800"}', b"1e999", chance.randbytes(40), b"")
+        types = ("application/json", "text/html", "nonsense", "text/plain; charset=nope")
+        headers = {
+            "Content-Type": chance.choice(types),
+            "Retry-After": chance.choice(("", "1", "never")),
+            "Location": chance.choice(("", "//[", "http://[::1")),
+        }
+        status = chance.choice((200, 201, 204, 301, 304, 400, 401, 404, 418, 429, 500, 599))
+        return web.Response(status=status, body=chance.choice(bodies), headers=headers)
+
+    script.on("GET", JOB, anything)
+    client = await connect(script.url)
+
+    for _ in range(25):
+        with pytest.raises(CvatError):
+            await client.job(7)
