@@ -141,9 +141,15 @@ def digest(document: Document) -> bytes:
 
     Raises NotCanonical for values that cannot be written to the log.
     """
-    members, labels = split(document)
-    labels.sort(key=lambda label: (label.field, label.label))
-    told = [[label.field, label.order == ALONE, content(label.document)] for label in labels]
+    return digest_of(*split(document))
+
+
+def digest_of(members: Document, labels: Iterable[Label]) -> bytes:
+    """Return the digest of a sample that was taken apart."""
+    told = [
+        [label.field, label.order == ALONE, content(label.document)]
+        for label in sorted(labels, key=lambda label: (label.field, label.label))
+    ]
     return hashlib.sha256(_spelled([content(members), told])).digest()
 
 

@@ -101,6 +101,20 @@ def seen_by(scanned: Document | None, changes: Changes) -> Document | None:
     return with_labels(scanned, changes.labels)
 
 
+def metadata_change(old: Document, new: Document) -> tuple[Document, Document] | None:
+    """Return the members of metadata.json that changed; the order of fields is no change."""
+    names = changed_members(_by_name(old), _by_name(new))
+    return (_only(old, names), _only(new, names)) if names else None
+
+
+def _by_name(metadata: Document) -> Document:
+    # FiftyOne lists `sample_fields` in another order in every process.
+    fields = metadata.get("sample_fields")
+    if not isinstance(fields, list):
+        return metadata
+    return {**metadata, "sample_fields": sorted(fields, key=canonical)}
+
+
 class _Sides(NamedTuple):
     """One label as three sides have it; None: that side has no such label."""
 

@@ -1,0 +1,256 @@
+"""Scan a manifest: look, read it whole, decide what changed, append.
+
+Nothing is appended before the manifest was read to its end and found unchanged. What a crash
+leaves half-appended is healed by the next scan, since every batch moves the base that the next one
+is compared with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from config.settings import Dataset as DatasetSettings
+from daemon.clock import Clock
+from daemon.handlers.scan_append import Appender
+from daemon.manifests.errors import ManifestBroken, ManifestBusy, ManifestChanged, ManifestRefused
+from daemon.manifests.fiftyone import Metadata
+from daemon.manifests.reading import Reading, read_metadata, read_samples
+from daemon.manifests.source import Look, Source, check_whole, look, written_at_us
+from daemon.manifests.spool import Before, Spool
+from daemon.manifests.threads import until_stopped
+from daemon.ports.projections import Projections
+from daemon.ports.store import EventStore
+from events.dataset import RefusedMedia
+from projections import scan_batch
+from projections.datasets import SCANS, Scan
+from projections.tables import Tables
+
+PAGE_SAMPLES: Final = 5_000
+
+Outcome = Literal["taken", "unchanged", "waiting", "held", "rejected"]
+Digests = list[tuple[str, bytes]]
+
+
+class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scan found and did.
+
+    outcome    taken: appended (on a dry run: would be); unchanged: nothing new;
+               waiting: somebody is writing, come again; held: it removes so much that a person
+               must accept it; rejected: it cannot be taken
+    reason     why it was not taken, and in `hint` what to do
+    changed    samples whose own members changed; `labels` counts changes of labels
+    looked_at  the files as they were; given to the next scan as `seen`, it saves reading them
+    """
+
+    dataset: str
+    outcome: Outcome
+    reason: str = ""
+    hint: str = ""
+    samples: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    labels: int = 0
+    conflicts: int = 0
+    refused: int = 0
+    refused_media: tuple[RefusedMedia, ...] = ()
+    looked_at: Look | None = None
+
+
+async def scan(
+    dataset: str,
+    settings: DatasetSettings,
+    *,
+    store: EventStore,
+    projections: Projections,
+    clock: Clock,
+    accept: bool = False,
+    dry_run: bool = False,
+    actor: str | None = None,
+    seen: Look | None = None,
+    scratch: Path | None = None,
+) -> ScanReport:
+    """Bring into the log what changed in a manifest since it was last read.
+
+    accept   take also what removes more than `removed_share_max` of the samples
+    dry_run  decide, and append nothing
+    actor    who accepts
+    seen     `looked_at` of the report before: the same files are not read again
+    scratch  a folder for temporary files; they may grow as large as the manifest
+
+    Raises WrongVersion when the dataset's streams would not stand still; scan again then.
+    """
+    work = _Scan(
+        source=Source(dataset, settings.manifest, tuple(settings.media_roots)),
+        settings=settings,
+        store=store,
+        projections=projections,
+        clock=clock,
+        accept=accept,
+        dry_run=dry_run,
+        actor=actor,
+    )
+    try:
+        return await work.run(seen, scratch)
+    except ManifestBusy as exc:
+        return ScanReport(dataset=dataset, outcome="waiting", reason=exc.message)
+    except ManifestRefused as exc:
+        return await work.reject(exc)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scan:
+    """One scan on its way."""
+
+    source: Source
+    settings: DatasetSettings
+    store: EventStore
+    projections: Projections
+    clock: Clock
+    accept: bool
+    dry_run: bool
+    actor: str | None
+
+    async def run(self, seen: Look | None, scratch: Path | None) -> ScanReport:
+        files = await asyncio.to_thread(look, self.source)
+        if files == seen:
+            return ScanReport(dataset=self.source.dataset, outcome="unchanged", looked_at=files)
+        now_ns = self.clock.now_us() * 1_000
+        check_whole(self.source, files, now_ns=now_ns, quiet_s=self.settings.quiet_s)
+        metadata = await asyncio.to_thread(read_metadata, self.source)
+        last = await self._last()
+        base_at = await self._base_at(metadata, last)
+        with (
+            tempfile.TemporaryDirectory(dir=scratch, prefix="labeltrail-scan-") as folder,
+            closing(Spool(Path(folder) / "spool")) as spool,
+        ):
+            await self._remember(spool, base_at)
+            reading = await until_stopped(
+                lambda stopped: read_samples(self.source, metadata, spool, stopped=stopped)
+            )
+            if await asyncio.to_thread(look, self.source) != files:
+                raise ManifestChanged(
+                    "the manifest changed while it was read",
+                    hint="nothing was changed; it is read again once it is quiet",
+                )
+            return await self._take(spool, metadata, reading, last, base_at, files)
+
+    async def reject(self, refused: ManifestRefused) -> ScanReport:
+        """Record why the manifest is not taken, unless that was the last that was recorded."""
+        reason = str(refused)
+        if (await self._last()).rejected != reason:
+            await self._appender().reject(reason)
+        return ScanReport(
+            dataset=self.source.dataset,
+            outcome="rejected",
+            reason=reason.removesuffix(f"; {refused.hint}"),
+            hint=refused.hint or "",
+        )
+
+    async def _take(
+        self,
+        spool: Spool,
+        metadata: Metadata,
+        reading: Reading,
+        last: Scan,
+        base_at: int | None,
+        files: Look,
+    ) -> ScanReport:
+        report = ScanReport(
+            dataset=self.source.dataset,
+            outcome="unchanged",
+            samples=reading.samples,
+            refused=reading.refused,
+            refused_media=reading.refused_media,
+            looked_at=files,
+        )
+        if reading.digest == last.digest and not last.rejected:
+            return report
+        before, gone = await asyncio.to_thread(spool.counts)
+        if gone > before * self.settings.removed_share_max and last.acknowledged != reading.digest:
+            if not self.accept:
+                return await self._hold(report, last, reading.digest, before, gone)
+            await self._appender().acknowledge(reading.digest)
+        appender = self._appender(written_at_us(files))
+        totals = await appender.take(spool, metadata, reading, base_at=base_at)
+        return msgspec.structs.replace(report, outcome="taken", **totals)
+
+    async def _hold(
+        self, report: ScanReport, last: Scan, digest: str, before: int, gone: int
+    ) -> ScanReport:
+        """Let a manifest wait that would remove too much to be no mistake."""
+        reason = f"the manifest would remove {gone} of {before} samples"
+        hint = f"if that is meant, accept it: labeltrail dataset scan {report.dataset} --accept"
+        if (last.rejected, last.rejected_digest) != (reason, digest):
+            await self._appender().reject(reason, digest=digest, removed=gone)
+        return msgspec.structs.replace(
+            report, outcome="held", reason=reason, hint=hint, removed=gone, looked_at=None
+        )
+
+    def _appender(self, written_at: int | None = None) -> Appender:
+        return Appender(
+            source=self.source,
+            store=self.store,
+            projections=self.projections,
+            clock=self.clock,
+            dry_run=self.dry_run,
+            actor=self.actor,
+            work=self.clock.new_id(),
+            written_at=written_at,
+        )
+
+    async def _last(self) -> Scan:
+        def question(tables: Tables) -> Scan:
+            return tables.get(SCANS, self.source.dataset) or Scan(dataset=self.source.dataset)
+
+        return await self.projections.ask(question)
+
+    async def _base_at(self, metadata: Metadata, last: Scan) -> int | None:
+        """Return the position whose state the manifest is compared with; None: the last scan.
+
+        A manifest that says how far it has seen us is compared with that. Where the scan before
+        said the same, it is nearer: it has what the dataset's side changed since then.
+        """
+        position = metadata.position
+        if position is None or position == last.position or not last.digest:
+            return None
+        if position > (head := await self.store.head()):
+            raise ManifestBroken(
+                "the manifest has seen more of the log than there is",
+                position=position,
+                head=head,
+                hint="nothing was changed; was the log put back from an older backup?",
+            )
+        return position
+
+    async def _remember(self, spool: Spool, base_at: int | None) -> None:
+        """Put the digests of all samples as they were into the spool."""
+        async for page in self._pages(scan_batch.scanned_digests, at=None):
+            rows = [
+                Before(one, digest if base_at is None else None, digest) for one, digest in page
+            ]
+            await asyncio.to_thread(spool.remember, rows)
+        if base_at is not None:
+            async for page in self._pages(scan_batch.current_digests, at=base_at):
+                rows = [Before(one, digest, None) for one, digest in page]
+                await asyncio.to_thread(spool.remember, rows)
+
+    async def _pages(
+        self, digests: Callable[..., Digests], *, at: int | None
+    ) -> AsyncIterator[Digests]:
+        start = ""
+        dataset = self.source.dataset
+        while page := await self.projections.ask(
+            partial(digests, dataset=dataset, start=start, limit=PAGE_SAMPLES), at=at
+        ):
+            yield page
+            start = page[-1][0] + "\0"  # the first text that sorts behind it

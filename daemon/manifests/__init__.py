@@ -1,0 +1,1 @@
+"""Manifests of datasets: read, watched and written. Formats: `docs/manifests.md`."""

@@ -1,0 +1,111 @@
+"""One reading of a manifest on its way into the log, on disk instead of in memory.
+
+What the dataset showed before goes in first; then every sample as it is read leaves its digest, and
+its document only where the digest moved. The work of a scan grows with the change, its memory not
+at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from daemon.store.driver import sqlite3
+from events.canonical import canonical, parse
+from events.dataset import Document
+
+_SCHEMA: Final = """
+    PRAGMA journal_mode = OFF;
+    PRAGMA synchronous = OFF;
+    PRAGMA cache_size = -8192;
+    CREATE TABLE IF NOT EXISTS before
+        (sample TEXT PRIMARY KEY, base BLOB, scanned BLOB) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS seen (sample TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS changed
+        (nth INTEGER PRIMARY KEY, sample TEXT, document BLOB);
+"""
+
+
+class Before(NamedTuple):
+    """A sample as it was: digests of what the manifest is compared with, and of its last scan."""
+
+    sample: str
+    base: bytes | None
+    scanned: bytes | None
+
+
+class Changed(NamedTuple):
+    """A sample that is not as it was."""
+
+    sample: str
+    document: Document
+    size: int
+
+
+class Spool:
+    """The file; one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        # Each step of a scan runs on a thread of its own, one after the other.
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.executescript(_SCHEMA)
+
+    def remember(self, before: Iterable[Before]) -> None:
+        """Note samples as they were; a later call adds to what an earlier one said."""
+        self._db.execute("BEGIN")
+        self._db.executemany(
+            "INSERT INTO before VALUES (?, ?, ?) ON CONFLICT (sample) DO UPDATE SET"
+            " base = coalesce(excluded.base, base), scanned = coalesce(excluded.scanned, scanned)",
+            before,
+        )
+        self._db.execute("COMMIT")
+
+    def begin(self) -> None:
+        """Begin to note a reading."""
+        self._db.execute("BEGIN")
+
+    def note(self, nth: int, sample: str, digest: bytes, document: Document) -> bool:
+        """Note the nth sample of the reading; False when it was there before in this reading."""
+        try:
+            self._db.execute("INSERT INTO seen VALUES (?)", (sample,))
+        except sqlite3.IntegrityError:
+            return False
+        row = self._db.execute("SELECT base, scanned FROM before WHERE sample = ?", (sample,))
+        if row.fetchone() != (digest, digest):
+            spelled = canonical(document)
+            self._db.execute("INSERT INTO changed VALUES (?, ?, ?)", (nth, sample, spelled))
+        return True
+
+    def end(self) -> None:
+        """End the reading."""
+        self._db.execute("COMMIT")
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many samples there were in the base, and how many of them are gone."""
+        (samples,) = self._db.execute(
+            "SELECT count(*) FROM before WHERE base IS NOT NULL"
+        ).fetchone()
+        (gone,) = self._db.execute(
+            "SELECT count(*) FROM before WHERE base IS NOT NULL"
+            " AND sample NOT IN (SELECT sample FROM seen)"
+        ).fetchone()
+        return samples, gone
+
+    def changed(self) -> Iterator[Changed]:
+        """Yield the samples that are new or not as they were, in the manifest's order."""
+        rows = self._db.execute("SELECT sample, document FROM changed ORDER BY nth")
+        for sample, spelled in rows:
+            yield Changed(sample, parse(spelled), len(spelled))
+
+    def gone(self) -> Iterator[str]:
+        """Yield the samples that were there and are not in the reading."""
+        rows = self._db.execute(
+            "SELECT sample FROM before WHERE sample NOT IN (SELECT sample FROM seen)"
+        )
+        for (sample,) in rows:
+            yield sample
+
+    def close(self) -> None:
+        """Close the file; whoever made it deletes it."""
+        self._db.close()
