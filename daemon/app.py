@@ -111,9 +111,8 @@ class App:
 
     @property
     def projections(self) -> Projections:
-        """State that follows from the log; opened when it is first asked for."""
-        if self._shared.projections is None:
-            self._shared.projections = _open_projections(self)
+        """State that follows from the log."""
+        assert self._shared.projections is not None, "this operation declared that it needs none"
         return self._shared.projections
 
     @property
@@ -199,10 +198,6 @@ class App:
         """Wait until other settings are in force."""
         await self._shared.reloaded.wait()
 
-    async def _close_projections(self) -> None:
-        if self._shared.projections is not None:
-            await self._shared.projections.close()
-
     async def _close_clients(self) -> None:
         async with self._shared.connecting:
             clients, self._shared.clients = self._shared.clients, {}
@@ -220,12 +215,14 @@ async def open_app(
     *,
     actor: str,
     log: bool = True,
+    state: bool = True,
     editing: bool = False,
     clock: Clock | None = None,
 ) -> AsyncIterator[App]:
     """Open everything that a command or the daemon needs, and close it in order.
 
     log      with the log, under the lock of the data folder
+    state    with the projections too
     editing  the settings file may be missing, as it is about to be written
 
     Raises BadSettings, DataFolderLocked, and what opening the log can raise.
@@ -237,7 +234,9 @@ async def open_app(
         if log:
             app._shared.store = await _open_store(app)
             stack.push_async_callback(_within, STORE_STOP_S, app._shared.store.close)
-        stack.push_async_callback(_within, PROJECTIONS_STOP_S, app._close_projections)
+        if log and state:
+            app._shared.projections = await _open_projections(app)
+            stack.push_async_callback(_within, PROJECTIONS_STOP_S, app._shared.projections.close)
         stack.push_async_callback(_within, CLIENTS_STOP_S, app._close_clients)
         yield app
 
@@ -260,7 +259,7 @@ async def _open_store(app: App) -> EventStore:
     return await SqliteStore.open(path, app.clock, publish=app.settings.checkpoints.publish)
 
 
-def _open_projections(app: App) -> Projections:
+async def _open_projections(app: App) -> Projections:
     from daemon.projector import MemoryProjections
     from projections.folds import FOLDS
 

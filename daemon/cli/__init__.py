@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from daemon.cli import completion, dataset, log, serve, server
+from daemon.cli import completion, dataset, log, sandbox, serve, server, status, verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -19,9 +19,13 @@ def labeltrail() -> None:
 
 for command in (
     serve.serve,
+    status.status,
     dataset.dataset,
     server.server,
     log.log,
+    verify.verify,
+    verify.replay,
+    sandbox.sandbox,
     completion.completion,
 ):
     labeltrail.add_command(command)

@@ -50,7 +50,11 @@ async def _opened(
     try:
         async with (
             open_app(
-                config, actor=actor(), log=not operation.here, editing=operation.reloads
+                config,
+                actor=actor(),
+                log=not operation.here,
+                state=operation.state,
+                editing=operation.reloads,
             ) as app,
             aclosing(operation.start(app, arguments)) as objects,
         ):

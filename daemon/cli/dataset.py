@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from daemon.cli.frame import runs
 from daemon.cli.tables import table
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 Json = dict[str, Any]
+COUNTS = ("added", "changed", "removed", "labels", "conflicts", "refused")
+REFUSED_SHOWN_MAX = 10
 
 shows_datasets = table(
     ("name", "NAME"),
@@ -19,6 +25,19 @@ shows_datasets = table(
     ("polling", "POLLING"),
     empty="no dataset is declared; `labeltrail dataset add NAME MANIFEST` declares one",
 )
+
+
+def shows_scans(objects: Iterator[Json], console: Console) -> None:
+    """A line a dataset; what was not taken with its reason and what to do."""
+    for found in objects:
+        counts = ", ".join(f"{found[name]} {name}" for name in COUNTS if found[name])
+        said = f"{found['dataset']}: {found['outcome']}, {found['samples']} samples"
+        console.print(f"{said}{f' ({counts})' if counts else ''}", markup=False)
+        for name in ("reason", "hint"):
+            if found[name]:
+                console.print(f"  {name}: {found[name]}", markup=False)
+        for media in found["refused_media"][:REFUSED_SHOWN_MAX]:
+            console.print(f"  refused {media['filepath']}: {media['reason']}", markup=False)
 
 
 @click.group
@@ -54,6 +73,15 @@ def add(name: str, manifest: str, media_roots: tuple[str, ...], polling: bool) -
 def ls() -> Json:
     """List the declared datasets."""
     return {}
+
+
+@dataset.command("scan")
+@click.argument("name", required=False)
+@click.option("--accept", is_flag=True, help="Take also what removes many samples at once.")
+@runs("dataset.scan", shows_scans, dry_run=True)
+def scan(name: str | None, accept: bool) -> Json:
+    """Read the manifest of NAME, or of all datasets, now. Exit code 3: something was not taken."""
+    return {"name": name, "accept": accept}
 
 
 @dataset.command("rm")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from config import edit
-from daemon.operations.registry import Json, NoArgs, operation
+from daemon.operations.exits import DIFFERENT
+from daemon.operations.registry import Json, NoArgs, exit_with, operation
 from daemon.operations.server import in_thread
 from events.errors import SyncError
 
 if TYPE_CHECKING:
     from daemon.app import App
+
+
+NOT_TAKEN: Final = frozenset({"waiting", "held", "rejected"})
 
 
 class NoManifest(SyncError):
@@ -28,6 +32,18 @@ class AddDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     manifest: str
     media_roots: tuple[str, ...] = ()
     polling: bool = False
+    dry_run: bool = False
+
+
+class ScanDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to scan.
+
+    name    of the dataset; None: all that are declared
+    accept  take also what removes more samples than the dataset's limit
+    """
+
+    name: str | None = None
+    accept: bool = False
     dry_run: bool = False
 
 
@@ -86,3 +102,29 @@ async def ls(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
             "media_roots": [str(root) for root in dataset.media_roots],
             "polling": dataset.polling,
         }
+
+
+@operation("dataset.scan", args=ScanDataset, writes="log")
+async def scan(app: App, args: ScanDataset) -> AsyncGenerator[Json, None]:
+    """Read manifests, and bring what changed into the log. Exit code 3: something was not taken."""
+    from daemon.handlers.scan import scan as read
+
+    names = sorted(app.settings.datasets) if args.name is None else [args.name]
+    not_taken = False
+    for name in names:
+        report = await read(
+            name,
+            app.dataset(name),
+            store=app.store,
+            projections=app.projections,
+            clock=app.clock,
+            accept=args.accept,
+            dry_run=args.dry_run,
+            actor=app.actor,
+        )
+        found = msgspec.to_builtins(msgspec.structs.replace(report, looked_at=None))
+        del found["looked_at"]
+        yield {"kind": "scan", **found}
+        not_taken |= report.outcome in NOT_TAKEN
+    if not_taken:
+        yield exit_with(DIFFERENT)

@@ -47,7 +47,7 @@ class LogArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: bool = True
 
 
-@operation("log", args=LogArgs)
+@operation("log", args=LogArgs, state=False)
 async def log(app: App, args: LogArgs) -> AsyncGenerator[Json, None]:
     """Yield events in the order of the log."""
     store = app.store

@@ -48,6 +48,7 @@ class Operation:
     writes    where it writes to; such an operation has an argument `dry_run`
     here      it needs the settings alone, so it runs in the caller's process, with its rights
     reloads   the daemon reads its settings again afterwards
+    state     it asks the projections; one that does not starts faster
     """
 
     name: str
@@ -56,6 +57,7 @@ class Operation:
     writes: Direction | None = None
     here: bool = False
     reloads: bool = False
+    state: bool = True
 
     def start(self, app: App, arguments: Json) -> AsyncGenerator[Json, None]:
         """Check the arguments and begin. Raises BadArguments."""
@@ -78,13 +80,14 @@ def operation(
     writes: Direction | None = None,
     here: bool = False,
     reloads: bool = False,
+    state: bool = True,
 ) -> Callable[[Run], Run]:
     """Register an async generator `run(app, args)` as an operation."""
 
     def register(run: Run) -> Run:
         assert name not in _operations, f"two operations are called {name}"
         assert writes is None or "dry_run" in args.__struct_fields__, f"{name} has no dry_run"
-        _operations[name] = Operation(name, args, run, writes, here, reloads)
+        _operations[name] = Operation(name, args, run, writes, here, reloads, state)
         return run
 
     return register

@@ -1,0 +1,56 @@
+"""`labeltrail status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daemon.cli.frame import runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = dict[str, Any]
+
+
+def shows_status(objects: Iterator[Json], console: Console) -> None:
+    """A line for each thing there is."""
+    for found in objects:
+        console.print(_line(found), markup=False)
+
+
+def _line(found: Json) -> str:
+    match found["kind"]:
+        case "log":
+            runs_at = f"daemon at {found['daemon']}" if found["daemon"] else "no daemon runs"
+            last = f", the last at {found['recorded_at'][:19]}Z" if found["recorded_at"] else ""
+            return f"log: {found['position']} events{last} in {found['folder']} ({runs_at})"
+        case "server":
+            jobs = ", ".join(f"{count} {name}" for name, count in found["conditions"].items())
+            frozen = f", FROZEN: {found['frozen']}" if found["frozen"] else ""
+            return (
+                f"server {found['name']}: {found['jobs']} jobs{f' ({jobs})' if jobs else ''}, "
+                f"{found['deliveries']} deliveries, {found['refused']} refused{frozen}"
+                f"{_undeclared(found)}"
+            )
+        case "dataset":
+            refused = f", {found['refused_media']} media refused" if found["refused_media"] else ""
+            rejected = f", last scan not taken: {found['rejected']}" if found["rejected"] else ""
+            return (
+                f"dataset {found['name']}: {found['samples']} samples{refused}{rejected}"
+                f"{_undeclared(found)}"
+            )
+    return f"{found['runs']} runs, {found['pending']} pending"
+
+
+def _undeclared(found: Json) -> str:
+    return "" if found["declared"] else " (not declared any more)"
+
+
+@click.command
+@runs("status", shows_status)
+def status() -> Json:
+    """Show what there is, and how it stands."""
+    return {}
