@@ -18,7 +18,7 @@ Codec = Literal["json", "json+zlib"]
 ID_BYTES: Final = 16
 
 
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A fact on its way into the log.
 
     id           16 bytes, a UUIDv7 by `daemon.clock`: the key of idempotence
@@ -40,7 +40,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     causation: bytes | None = None
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row of the log, as stored.
 
     position     place in the whole log, from 1, without gaps
@@ -69,7 +69,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 
 # Numbers first, then the length of every text and byte string: whatever follows can be cut
 # in one way only. A length of -1 stands for None, which is not the empty text.
-_LEAF_HEAD: Final = struct.Struct(">cQQQq?qiiiiiiiq")
+_LEAF_HEAD: Final = struct.Struct(">cQQQq?qiiiiiiiiq")
 _NONE: Final = b""
 
 
@@ -112,6 +112,7 @@ def leaf_hash(
         len(evidence_b),
         -1 if correlation is None else len(correlation),
         -1 if causation is None else len(causation),
+        len(codec_b),
         len(payload),
     )
     rest = (

@@ -15,6 +15,7 @@ from daemon.ports.store import NOTHING_EXPECTED, Appended, StoreClosed
 from daemon.store.follow import Followers
 from daemon.store.placing import Head, Known, Placing
 from daemon.store.prepare import Packed, fact_of, prepare, unpack
+from daemon.store.rows import recorded_from
 from events.envelope import NewEvent, Recorded
 from events.registry import Fact
 
@@ -39,11 +40,12 @@ class _Log:
 
     def extend(self, placed: Placing) -> None:
         self.blobs |= placed.blobs
-        for row in placed.rows:
+        recorded = [recorded_from(row) for row in placed.rows]
+        for row in recorded:
             self.by_id[row.id] = row
             self.streams.setdefault(row.stream, []).append(row)
         # Last, so that a reader in another thread finds whatever its rows lead to.
-        self.rows += placed.rows
+        self.rows += recorded
 
 
 class MemoryStore:

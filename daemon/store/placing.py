@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from daemon.ports.store import Appended, IdReused, WrongVersion
 from daemon.store.prepare import Batch, Packed, Prepared
-from events.envelope import Recorded, leaf_hash
+from events.envelope import Codec, Evidence, leaf_hash
 
 
 class Known(NamedTuple):
@@ -19,6 +19,26 @@ class Known(NamedTuple):
     position: int
     stream: str
     type: str
+
+
+# The fields of Recorded in their order; a struct for each would cost as much as its leaf.
+Row = tuple[
+    int,
+    str,
+    int,
+    bytes,
+    str,
+    int,
+    int,
+    int | None,
+    str | None,
+    Evidence,
+    bytes | None,
+    bytes | None,
+    Codec,
+    bytes,
+    bytes,
+]
 
 
 class Ledger(Protocol):
@@ -51,9 +71,9 @@ class Placing:
         self._id_last = head.id_last
         # Time never goes back in the log, even if the clock does.
         self._recorded_at = max(now_us, head.recorded_at)
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, tuple[int, str, str]] = {}
         self.versions: dict[str, int] = {}
-        self.rows: list[Recorded] = []
+        self.rows: list[Row] = []
         self.blobs: dict[bytes, Packed] = {}
 
     @property
@@ -93,7 +113,8 @@ class Placing:
         # Ids rise with time (UUIDv7), so most are greater than all before: no look-up.
         if id > self._id_last:
             return None
-        return self._known.get(id) or self._ledger.known(id)
+        placed = self._known.get(id)
+        return Known(*placed) if placed else self._ledger.known(id)
 
     def _version(self, stream: str) -> int:
         version = self.versions.get(stream)
@@ -103,10 +124,10 @@ class Placing:
         event = one.event
         position = self._position = self._position + 1
         version = self.versions[event.stream] = self._version(event.stream) + 1
-        self._known[event.id] = Known(position, event.stream, one.type)
+        self._known[event.id] = position, event.stream, one.type
         if event.id > self._id_last:
             self._id_last = event.id
-        leaf = leaf_hash(
+        row = (
             position,
             event.stream,
             version,
@@ -122,22 +143,5 @@ class Placing:
             one.codec,
             one.payload,
         )
-        row = Recorded(
-            position=position,
-            stream=event.stream,
-            version=version,
-            id=event.id,
-            type=one.type,
-            schema=one.schema,
-            recorded_at=self._recorded_at,
-            occurred_at=event.occurred_at,
-            actor=event.actor,
-            evidence=event.evidence,
-            correlation=event.correlation,
-            causation=event.causation,
-            codec=one.codec,
-            payload=one.payload,
-            leaf=leaf,
-        )
-        self.rows.append(row)
-        return row.position
+        self.rows.append((*row, leaf_hash(*row)))
+        return position

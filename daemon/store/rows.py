@@ -37,7 +37,13 @@ class Names:
 
 
 def recorded(row: tuple[Any, ...], streams: Names, types: Names) -> Recorded:
-    """Turn a row, its columns in COLUMNS order, into the event."""
+    """Turn a row of the table, its columns in COLUMNS order, into the event."""
+    position, stream, version, id, type, *rest = row
+    return recorded_from((position, streams[stream], version, id, types[type], *rest))
+
+
+def recorded_from(row: tuple[Any, ...]) -> Recorded:
+    """Turn the fields of an event, names instead of numbers, into the event."""
     (
         position,
         stream,
@@ -57,10 +63,10 @@ def recorded(row: tuple[Any, ...], streams: Names, types: Names) -> Recorded:
     ) = row
     return Recorded(
         position=position,
-        stream=streams[stream],
+        stream=stream,
         version=version,
         id=id,
-        type=types[type],
+        type=type,
         schema=schema,
         recorded_at=recorded_at,
         occurred_at=occurred_at,
@@ -71,25 +77,4 @@ def recorded(row: tuple[Any, ...], streams: Names, types: Names) -> Recorded:
         codec=codec,
         payload=payload,
         leaf=leaf,
-    )
-
-
-def row_of(event: Recorded, stream: int, type: int) -> tuple[Any, ...]:
-    """Turn an event into a row, its columns in COLUMNS order."""
-    return (
-        event.position,
-        stream,
-        event.version,
-        event.id,
-        type,
-        event.schema,
-        event.recorded_at,
-        event.occurred_at,
-        event.actor,
-        event.evidence,
-        event.correlation,
-        event.causation,
-        event.codec,
-        event.payload,
-        event.leaf,
     )

@@ -14,9 +14,8 @@ from daemon.ports.store import Appended, DiskFull, StoreFailed
 from daemon.store import checkpoints, rows, schema
 from daemon.store.checkpoints import Checkpoint, Signer
 from daemon.store.driver import BUSY_MS, number, open_writer, sqlite3
-from daemon.store.placing import Head, Known, Placing
+from daemon.store.placing import Head, Known, Placing, Row
 from daemon.store.prepare import Batch
-from events.envelope import Recorded
 from events.errors import SyncError
 from events.merkle import HASH_BYTES, Frontier
 
@@ -25,8 +24,8 @@ NAMES_KEPT_MAX: Final = 100_000
 # Both kinds of checkpoint run when nothing waits; past the cap also when something does.
 WAL_BYTES_IDLE: Final = 4 * 2**20
 WAL_BYTES_CAP: Final = 48 * 2**20
-SIGN_EVENTS_IDLE: Final = 1_000
-SIGN_EVENTS_CAP: Final = 10_000
+SIGN_EVENTS_IDLE: Final = 4_000
+SIGN_EVENTS_CAP: Final = 20_000
 FORCED_CHECKPOINT_WAIT_MS: Final = 200
 
 # What a commit and an event add to the WAL besides the payload, about: whole pages
@@ -156,18 +155,20 @@ class LogWriter:
 
     def _commit(self, placing: Placing) -> None:
         self._conn.execute("BEGIN IMMEDIATE")
-        self._conn.executemany(
-            "INSERT INTO blobs (name, codec, value) SELECT ?1, ?2, ?3"
-            " WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE name = ?1)",
-            [(name, *packed) for name, packed in placing.blobs.items()],
-        )
-        self._conn.executemany(rows.INSERT, [self._row(event) for event in placing.rows])
+        if placing.blobs:
+            self._conn.executemany(
+                "INSERT INTO blobs (name, codec, value) SELECT ?1, ?2, ?3"
+                " WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE name = ?1)",
+                [(name, *packed) for name, packed in placing.blobs.items()],
+            )
+        self._conn.executemany(rows.INSERT, [self._row(row) for row in placing.rows])
         self._conn.execute("COMMIT")
 
-    def _row(self, event: Recorded) -> tuple[Any, ...]:
-        stream = self._streams.get(event.stream) or self._interned("streams", event.stream)
-        type = self._types.get(event.type) or self._interned("types", event.type)
-        return rows.row_of(event, stream, type)
+    def _row(self, row: Row) -> tuple[Any, ...]:
+        position, stream, version, id, type, *rest = row
+        stream_id = self._streams.get(stream) or self._interned("streams", stream)
+        type_id = self._types.get(type) or self._interned("types", type)
+        return (position, stream_id, version, id, type_id, *rest)
 
     def _interned(self, table: str, name: str) -> int:
         kept = self._streams if table == "streams" else self._types
@@ -183,13 +184,13 @@ class LogWriter:
         self.head = placing.head
         if not placing.rows:
             return
-        self._leaves += [event.leaf for event in placing.rows]
+        self._leaves += [row[-1] for row in placing.rows]
         self._versions |= placing.versions
         if len(self._versions) > NAMES_KEPT_MAX:
             self._versions.clear()
             self._streams.clear()
         self._wal_bytes += _WAL_BYTES_PER_GROUP
-        self._wal_bytes += sum(len(e.payload) + _WAL_BYTES_PER_EVENT for e in placing.rows)
+        self._wal_bytes += sum(len(row[-2]) + _WAL_BYTES_PER_EVENT for row in placing.rows)
         self._wal_bytes += sum(len(packed.stored) for packed in placing.blobs.values())
 
     def _undo(self) -> None:
