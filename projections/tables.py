@@ -7,9 +7,11 @@ shell keeps the same tables in SQLite.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, takewhile
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -29,9 +31,11 @@ class Table(Generic[Row]):
     key: tuple[str, ...]
     row: type[Row]
 
-    def key_of(self, row: Row) -> Key:
-        """Return the key of a row."""
-        return tuple(getattr(row, member) for member in self.key)
+    @cached_property
+    def key_of(self) -> Callable[[Row], Key]:
+        """Return what gives a row's key. Made once: it is called with every write."""
+        get = attrgetter(*self.key)
+        return get if len(self.key) > 1 else lambda row: (get(row),)
 
 
 class Tables(Protocol):

@@ -14,12 +14,16 @@ from projections.tables import Tables
 BATCH_EVENTS: Final = 2_000
 """Events between two looks at the inbox, and in one transaction."""
 
+BATCH_BYTES: Final = 2**20
+"""Stored payload of a batch, which may be ten times as much unpacked. One event may be more."""
+
 
 def fold_batch(
     folds: Collection[Fold], tables: Tables, log: LogReader, *, after: int, upto: int
 ) -> Recorded:
     """Fold the next events after a position, at most BATCH_EVENTS; return the last of them."""
     at: Recorded | None = None
+    payload_bytes = 0
     for at in log.read(after=after, upto=upto, limit=BATCH_EVENTS):
         fact = log.fact(at)
         for fold in folds:
@@ -28,6 +32,9 @@ def fold_batch(
             except Exception as exc:
                 exc.add_note(f"fold {fold.name!r}, position {at.position}, event {at.type}")
                 raise
+        payload_bytes += len(at.payload)
+        if payload_bytes >= BATCH_BYTES:
+            break
     if at is None:
         raise ProjectionsFailed(
             "the log ends before the position that it named as its head",

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+import math
+from collections.abc import Iterator
+from typing import Any, Final, Generic
 
 import msgspec
+import msgspec.inspect
 import orjson
 
 from events.canonical import canonical, is_marked, parse
+from events.errors import SyncError
 from projections.tables import Row
 
 _encode = msgspec.json.Encoder().encode
+
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # What orjson reads as an integer.
+_FLOATS: Final = (
+    msgspec.inspect.FloatType,
+    msgspec.inspect.AnyType,
+    msgspec.inspect.CustomType,
+    msgspec.inspect.RawType,
+)
 
 
 class DamagedRow(Exception):
@@ -18,29 +30,50 @@ class DamagedRow(Exception):
 
 
 class RowText(Generic[Row]):
-    """Rows of one type, to and from text."""
+    """Rows of one type, to and from text.
+
+    JSON has no NaN, and msgspec writes null in its place without a word. A type that can hold
+    one is written with the marks of `events.canonical` where it does; all others never are.
+    """
 
     def __init__(self, row: type[Row]) -> None:
         self._type = row
         self._decode = msgspec.json.Decoder(row).decode
+        self._may_be_marked = _may_hold_floats(row)
 
     def write(self, row: Row) -> str:
         """Spell a row as JSON."""
         text = _encode(row)
-        # msgspec writes NaN and the infinities as null without a word, and a text may look like
-        # one of our marks; both are rare, so only what may hold one takes the careful way.
-        if b"null" in text or is_marked(text):
+        if self._may_be_marked and (b"null" in text or is_marked(text)):
             text = _encode(_marked(msgspec.to_builtins(row, str_keys=True)))
         return text.decode()
 
     def read(self, text: str) -> Row:
         """Give back the row that was written. Raises DamagedRow."""
         try:
-            if '"$' not in text:
-                return self._decode(text)
-            return msgspec.convert(parse(text.encode()), self._type, str_keys=True)
-        except (msgspec.MsgspecError, ValueError) as exc:
+            if self._may_be_marked and '"$' in text:
+                return msgspec.convert(parse(text.encode()), self._type, str_keys=True)
+            return self._decode(text)
+        except (msgspec.MsgspecError, ValueError, SyncError) as exc:
             raise DamagedRow(f"{self._type.__name__}: {text[:200]!r}") from exc
+
+
+def _may_hold_floats(row: type[msgspec.Struct]) -> bool:
+    """Tell whether a float may stand anywhere in a row, be it in a member of any type."""
+    return any(isinstance(part, _FLOATS) for part in _parts(msgspec.inspect.type_info(row), set()))
+
+
+def _parts(part: object, seen: set[int]) -> Iterator[object]:
+    """Yield a type and all that it is made of, once each; types may hold themselves."""
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    yield part
+    members = part if isinstance(part, tuple) else ()
+    if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
+        members = tuple(getattr(part, name) for name in part.__struct_fields__)
+    for member in members:
+        yield from _parts(member, seen)
 
 
 def _marked(value: Any) -> Any:
@@ -49,7 +82,9 @@ def _marked(value: Any) -> Any:
     `canonical` sorts them: a row that was read back would then differ from one still in memory.
     """
     match value:
-        case float() | int():
+        case float() if not math.isfinite(value):
+            return orjson.loads(canonical(value))
+        case int() if not _INT_MIN <= value <= _INT_MAX:
             return orjson.loads(canonical(value))
         case list():
             return [_marked(one) for one in value]

@@ -43,7 +43,7 @@ class StoredTable(Generic[Row]):
         self._conn = conn
         self._table = table
         self._text = RowText(table.row)
-        self._sql = _Sql(name, table.key)
+        self._sql = Statements(name, table.key)
         self._known: dict[Key, Row | None] = {}  # None: there is no such row.
         self._dirty: dict[Key, None] = {}
         self._readings: set[_Reading] = set()
@@ -61,6 +61,8 @@ class StoredTable(Generic[Row]):
         self._dirty[key] = None
 
     def delete(self, key: Key) -> None:
+        if self._known.get(key, _UNKNOWN) is None and key not in self._dirty:
+            return  # It was looked for, and is not there.
         self._known[key] = None
         self._dirty[key] = None
 
@@ -105,8 +107,8 @@ class StoredTable(Generic[Row]):
         self._known.clear()
 
 
-class _Sql:
-    """The statements of one table. Names are our own folds', never input."""
+class Statements:
+    """The SQL of one table. Names are our own folds', never input."""
 
     def __init__(self, name: str, key: tuple[str, ...]) -> None:
         self._name, self._key = name, key
@@ -185,19 +187,24 @@ def create(conn: sqlite3.Connection, table: Table[Any], name: str) -> None:
     # Imported on use: it costs 0.17 s, and tables are made seldom.
     import sqlite_utils
 
-    columns: dict[str, type] = {member: _type(table.row, member) for member in table.key}
+    columns = {member: _type(table, member) for member in table.key}
     assert "row" not in columns, f"{table.name}: a key member cannot be called 'row'"
     sqlite_utils.Database(conn).table(name).create(
         {**columns, "row": str}, pk=table.key, not_null=[*columns, "row"], strict=True
     )
 
 
-def _type(row: type[msgspec.Struct], member: str) -> type:
-    """Return int for a member of integers, else str. A Literal is what its values are."""
-    found = msgspec.inspect.type_info(get_type_hints(row)[member])
-    if isinstance(found, msgspec.inspect.LiteralType):
-        return type(found.values[0])
-    return int if isinstance(found, msgspec.inspect.IntType) else str
+def _type(table: Table[Any], member: str) -> type:
+    found = msgspec.inspect.type_info(get_type_hints(table.row)[member])
+    match found:
+        case msgspec.inspect.IntType():
+            return int
+        case msgspec.inspect.StrType():
+            return str
+        case msgspec.inspect.LiteralType(values=values) if all(isinstance(v, str) for v in values):
+            return str
+    # SQLite sorts by the column's type, memory by the value's: only here are they the same.
+    raise TypeError(f"{table.name}.{member}: a key member is a str or an int, not {found}")
 
 
 def _columns(members: tuple[str, ...]) -> str:
