@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 from daemon.sandbox.call import Call
 from daemon.sandbox.media import MediaUnreadable, read_media, segments
-from daemon.sandbox.model import Job, Task
+from daemon.sandbox.model import Data, Job, Task
 
-STARTED = ("Started", "Task is being saved in database")
+# What `/status` says while the work is at it.
+READING = "Media files are being extracted..."
+PREPARING_VIDEO = "Start prepare a manifest file"
+SAVING = "Task is being saved in database"
+TRACE = "Traceback (most recent call last):\nPIL.UnidentifiedImageError"
 
 
-def begin(
+async def begin(
     call: Call, task: Task, files: dict[str, bytes], *, sorting: str, zip_chunks: bool
 ) -> None:
-    """Start the creation of jobs, in the background of the request."""
-    task.creation = STARTED
+    """Read a task's media, and make its jobs in the background of the request."""
+    data = task.data
+    assert data is not None, "the upload made the media row"
+    failure = await asyncio.to_thread(_read, data, files, sorting=sorting, zip_chunks=zip_chunks)
+    task.creation = ("Started", _at_work(data, failure))
     # A worker of CVAT has no request: its links are relative.
     worker = dataclasses.replace(call, base="", signals=[])
 
     def finish() -> None:
-        create_jobs(worker, task, files, sorting=sorting, zip_chunks=zip_chunks)
-        worker.commit()
+        if task.id not in call.state.tasks:
+            return
+        if failure is None:
+            create_jobs(worker, task)
+            worker.commit()
+        task.creation = ("Finished", "") if failure is None else ("Failed", failure)
 
     call.background.append(finish)
 
 
-def create_jobs(
-    call: Call, task: Task, files: dict[str, bytes], *, sorting: str, zip_chunks: bool
-) -> None:
-    """Read the media and make the jobs, or say why that failed."""
+def _read(data: Data, files: dict[str, bytes], *, sorting: str, zip_chunks: bool) -> str | None:
+    """Read media; returns what is wrong with them."""
+    try:
+        read_media(data, files, sorting=sorting, zip_chunks=zip_chunks)
+    except MediaUnreadable as unreadable:
+        return f"{TRACE}: {unreadable.message}"
+    return None
+
+
+def _at_work(data: Data, failure: str | None) -> str:
+    if failure is not None:
+        return READING
+    return PREPARING_VIDEO if data.is_video else SAVING
+
+
+def create_jobs(call: Call, task: Task) -> None:
+    """Make the jobs of a task whose media were read; then its media show."""
     state = call.state
     assert task.data is not None, "the upload made the media row"
-    if task.id not in state.tasks:
-        return
-    try:
-        read_media(task.data, files, sorting=sorting, zip_chunks=zip_chunks)
-    except MediaUnreadable as unreadable:
-        trace = "Traceback (most recent call last):\nPIL.UnidentifiedImageError"
-        task.creation = ("Failed", f"{trace}: {unreadable.message}")
-        return
+    task.data.ready = True
     before = (task.overlap, task.segment_size)
     cuts = segments(task)
     after = (task.overlap, task.segment_size)
@@ -51,4 +69,3 @@ def create_jobs(
     with call.saving(task):
         task.mode = "interpolation" if task.data.is_video else "annotation"
         task.overlap, task.segment_size = after
-    task.creation = ("Finished", "")

@@ -10,6 +10,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, w
 BODY_BYTES_MAX = 256 * 1024 * 1024
 # CVAT waits this long for a receiver of a webhook.
 RECEIVER_TIMEOUT_S = 10.0
+# CVAT keeps at most this much of what a receiver answers.
+ANSWER_BYTES_MAX = 1024 * 1024
 
 Dispatch: TypeAlias = Callable[
     [str, str, str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]
@@ -74,15 +76,15 @@ class Sender:
     def __init__(self) -> None:
         self.session: ClientSession | None = None
 
-    async def send(self, url: str, headers: dict[str, str], body: bytes) -> int:
+    async def send(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
         """Post one delivery; raises TimeoutError or OSError where no answer came."""
         if self.session is None:
             timeout = ClientTimeout(total=RECEIVER_TIMEOUT_S)
             self.session = ClientSession(timeout=timeout, cookie_jar=DummyCookieJar())
         try:
             async with self.session.post(url, data=body, headers=headers) as response:
-                await response.read()
-                return response.status
+                answer = await response.content.read(ANSWER_BYTES_MAX)
+                return response.status, answer.decode("utf-8", "replace")
         except TimeoutError:
             raise
         except ClientError as exc:

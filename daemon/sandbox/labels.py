@@ -121,7 +121,8 @@ def set_spec(state: State, label: Label, document: Json) -> None:
     spec.mutable = document["mutable"]
     spec.input_type = document["input_type"]
     spec.default_value = document["default_value"]
-    spec.values = document["values"]
+    # CVAT keeps the values as lines of one text: no value is one empty line.
+    spec.values = document["values"] or [""]
 
 
 def change_labels(call: Call, owner: Project | Task, documents: list[Json]) -> None:

@@ -61,7 +61,6 @@ def _cut(
     data.files = files if data.is_video else {names[n]: files[names[n]] for n in kept}
     if data.chunk_size is None:
         data.chunk_size = chunk_size(data)
-    data.ready = True
 
 
 def chunk_size(data: Data) -> int:
@@ -106,7 +105,7 @@ def read_video(name: str, content: bytes) -> tuple[Frame, int]:
     tracks = [box for kind, box in boxes if kind == b"tkhd"]
     tables = [box for kind, box in boxes if kind == b"stsz"]
     for track, table in zip(tracks, tables, strict=False):
-        width, height = (int.from_bytes(track[n : n + 4]) >> 16 for n in (-8, -4))
+        width, height = (int.from_bytes(each) >> 16 for each in (track[-8:-4], track[-4:]))
         count = int.from_bytes(table[8:12])
         if width and height and count:
             return Frame(name, width, height), count

@@ -26,7 +26,8 @@ from daemon.sandbox.state import State
 NOT_REACHED = 502
 TOO_SLOW = 504
 
-OnDelivery: TypeAlias = Callable[[str, dict[str, str], bytes], Awaitable[int]]
+# (url, headers, body) → status, or status and the text of the answer.
+OnDelivery: TypeAlias = Callable[[str, dict[str, str], bytes], Awaitable[int | tuple[int, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +143,15 @@ class Outbox:
 
     async def _send(self, row: Delivery, body: bytes, *, fault: str | None) -> None:
         webhook = self.state.webhooks.get(row.webhook) or self._deleted(row)
-        status = await self.attempt(webhook, body)
-        self.record(row, status)
+        status, answer = await self.attempt(webhook, body)
+        self.record(row, status, answer)
         self.journal.delivery(row, fault=fault)
 
     def _deleted(self, row: Delivery) -> Webhook:
         return self.state.deleted_webhooks[row.webhook]
 
-    async def attempt(self, webhook: Webhook, body: bytes) -> int:
-        """Send bytes to a webhook; returns the status, or the one CVAT logs instead."""
+    async def attempt(self, webhook: Webhook, body: bytes) -> tuple[int, str]:
+        """Send bytes to a webhook; returns status and text, or the status CVAT logs instead."""
         headers = {
             "User-Agent": f"CVAT/{self.version} python-requests/2.31.0",
             "Content-Type": "application/json",
@@ -158,16 +159,18 @@ class Outbox:
         if webhook.secret:
             headers["X-Signature-256"] = signature(webhook.secret, body)
         try:
-            return await self.send(webhook.target_url, headers, body)
+            answer = await self.send(webhook.target_url, headers, body)
         except TimeoutError:
-            return TOO_SLOW
+            return TOO_SLOW, ""
         except OSError:
-            return NOT_REACHED
+            return NOT_REACHED, ""
+        return (answer, "") if isinstance(answer, int) else answer
 
-    def record(self, row: Delivery, status: int) -> None:
+    def record(self, row: Delivery, status: int, answer: str) -> None:
         """Keep how a delivery ended; the row is new after the exchange, as in CVAT."""
         row.id = self.state.next_id("deliveries")
         row.status_code = status
+        row.response = answer
         row.created = self.state.now()
         row.updated = self.state.now()
         self.state.deliveries[row.id] = row

@@ -84,18 +84,17 @@ async def jobs_change(call: Call) -> Reply:
     if sent.get("assignee") is not None and sent["assignee"] not in call.state.users:
         raise crashed()
     with call.saving(row, counted=True):
-        if "stage" in sent:
-            row.status = _status(sent["stage"], sent.get("state"))
-            if sent["stage"] != row.stage and "state" not in sent:
-                row.state = "new"
-        row.stage = sent.get("stage", row.stage)
-        row.state = sent.get("state", row.state)
+        if sent.keys() & {"stage", "state"}:
+            moved = sent.get("stage", row.stage) != row.stage
+            row.state = sent.get("state", "new" if moved else row.state)
+            row.stage = sent.get("stage", row.stage)
+            row.status = _status(row.stage, row.state)
         row.assignee = sent.get("assignee", row.assignee)
     _renew_task_status(call, row)
     return Reply(body=present.job(call.state, row, call.base))
 
 
-def _status(stage: str, state: str | None) -> str:
+def _status(stage: str, state: str) -> str:
     if stage == "annotation":
         return "annotation"
     return "completed" if stage == "acceptance" and state == "completed" else "validation"

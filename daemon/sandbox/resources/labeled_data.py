@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from daemon.sandbox.annotations import Reader, Writer, written
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.documents import DOCUMENT
 from daemon.sandbox.errors import invalid
 from daemon.sandbox.fields import clean
+from daemon.sandbox.merging import merged
 from daemon.sandbox.model import KINDS, Job, Json, Task
 from daemon.sandbox.resources.jobs import job_of
 from daemon.sandbox.resources.tasks import task_of
 from daemon.sandbox.routes import route
-from daemon.sandbox.tracks import cut_for_jobs, merged
+from daemon.sandbox.tracks import cut_for_jobs
 
 EMPTY: Json = {"tags": [], "shapes": [], "tracks": []}
 
@@ -27,25 +30,37 @@ def _action(call: Call) -> str:
     return action
 
 
-def _write(call: Call, task: Task, action: str, documents: list[tuple[Job, Json]]) -> Json:
-    """Work out the writes of all jobs, store them, and move the dates."""
+def _write(
+    call: Call,
+    task: Task,
+    action: str,
+    parts: list[tuple[Job, Json]],
+    answer: Callable[[list[Json]], Json],
+) -> Json:
+    """Work out the writes of all jobs and their answer; then store, and move the dates.
+
+    Whatever is refused, or crashes, leaves no trace.
+    """
     writer = Writer(call.state, call.state.labels_of(task))
-    reader = _reader(call, task)
-    for job, document in documents:
+    for job, document in parts:
         getattr(writer, action)(job, document)
-    call.before = {job.id: reader.document(job) for job, _ in documents} if call.journaled else {}
+    written_parts = [write.added for write in writer.writes]
+    body = answer([part for _, part in parts] if action == "delete" else written_parts)
+    if call.journaled:
+        reader = _reader(call, task)
+        call.before = {job.id: reader.document(job) for job, _ in parts}
     for job in writer.store():
         call.touch(job, task, call.state.project_of(task))
-    if action == "delete":
-        return [document for _, document in documents]
-    return [write.added for write in writer.writes]
+    return body
 
 
-def _answer(parts: list[Json]) -> Reply:
-    body: Json = {"version": 0}
-    for kind in KINDS:
-        body[kind] = [written(kind, row) for part in parts for row in part[kind]]
-    return Reply(body=body)
+def _shown(part: Json) -> Json:
+    return {kind: [written(kind, row) for row in part[kind]] for kind in KINDS}
+
+
+def _of_job(parts: list[Json]) -> Json:
+    [part] = parts
+    return {"version": 0, **_shown(part)}
 
 
 @route("GET", "/api/jobs/{id}/annotations")
@@ -60,7 +75,8 @@ async def job_replace(call: Call) -> Reply:
     """Replace all annotations of a job; what comes without an id gets a new one."""
     job = job_of(call)
     document = clean(DOCUMENT, call.json)
-    return _answer(_write(call, call.state.tasks[job.task], "replace", [(job, document)]))
+    parts = [(job, document)]
+    return Reply(body=_write(call, call.state.tasks[job.task], "replace", parts, _of_job))
 
 
 @route("PATCH", "/api/jobs/{id}/annotations")
@@ -69,14 +85,15 @@ async def job_change(call: Call) -> Reply:
     job = job_of(call)
     action = _action(call)
     document = clean(DOCUMENT, call.json)
-    return _answer(_write(call, call.state.tasks[job.task], action, [(job, document)]))
+    parts = [(job, document)]
+    return Reply(body=_write(call, call.state.tasks[job.task], action, parts, _of_job))
 
 
 @route("DELETE", "/api/jobs/{id}/annotations")
 async def job_clear(call: Call) -> Reply:
     """Delete all annotations of a job."""
     job = job_of(call)
-    _write(call, call.state.tasks[job.task], "replace", [(job, EMPTY)])
+    _write(call, call.state.tasks[job.task], "replace", [(job, EMPTY)], _of_job)
     return Reply(204)
 
 
@@ -93,22 +110,31 @@ async def task_read(call: Call) -> Reply:
 async def task_replace(call: Call) -> Reply:
     """Replace the annotations of all jobs; tracks are cut at the jobs' borders."""
     task = task_of(call)
-    document = clean(DOCUMENT, call.json)
-    return _answer(_write(call, task, "replace", cut_for_jobs(document, call.state.jobs_of(task))))
+    return _write_task(call, task, "replace")
 
 
 @route("PATCH", "/api/tasks/{id}/annotations")
 async def task_change(call: Call) -> Reply:
     """Create, update or delete in all jobs; what no job holds is dropped in silence."""
     task = task_of(call)
-    action = _action(call)
+    return _write_task(call, task, _action(call))
+
+
+def _write_task(call: Call, task: Task, action: str) -> Reply:
     document = clean(DOCUMENT, call.json)
-    return _answer(_write(call, task, action, cut_for_jobs(document, call.state.jobs_of(task))))
+    jobs = call.state.jobs_of(task)
+    parts = cut_for_jobs(document, jobs)
+
+    def answer(documents: list[Json]) -> Json:
+        return merged(task, jobs, [_shown(part) for part in documents])
+
+    return Reply(body=_write(call, task, action, parts, answer))
 
 
 @route("DELETE", "/api/tasks/{id}/annotations")
 async def task_clear(call: Call) -> Reply:
     """Delete all annotations of a task."""
     task = task_of(call)
-    _write(call, task, "replace", [(job, EMPTY) for job in call.state.jobs_of(task)])
+    parts = [(job, EMPTY) for job in call.state.jobs_of(task)]
+    _write(call, task, "replace", parts, lambda documents: None)
     return Reply(204)

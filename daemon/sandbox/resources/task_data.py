@@ -58,7 +58,7 @@ async def upload(call: Call) -> Reply:
     sent = clean(PARAMETERS, form.values)
     if "upload-finish" not in call.headers:
         _open(call, task)
-    return _finish(call, task, sent)
+    return await _finish(call, task, sent)
 
 
 def _form(call: Call) -> Form:
@@ -80,7 +80,7 @@ def _open(call: Call, task: Task) -> None:
             task.data = Data(call.state.next_id("data"))
 
 
-def _finish(call: Call, task: Task, sent: dict[str, Any]) -> Reply:
+async def _finish(call: Call, task: Task, sent: dict[str, Any]) -> Reply:
     data = task.data or Data(call.state.next_id("data"))
     task.data = data
     with call.saving(task, counted=True):
@@ -93,8 +93,7 @@ def _finish(call: Call, task: Task, sent: dict[str, Any]) -> Reply:
     if order := sent["upload_file_order"]:
         files = {name: files[name] for name in order if name in files}
     zip_chunks, sorting = sent["use_zip_chunks"], sent["sorting_method"]
-    begin(call, task, files, sorting=sorting, zip_chunks=zip_chunks)
-    return Reply(
+    reply = Reply(
         202,
         {
             "chunk_size": data.chunk_size,
@@ -115,6 +114,8 @@ def _finish(call: Call, task: Task, sent: dict[str, Any]) -> Reply:
             "filename_pattern": None,
         },
     )
+    await begin(call, task, files, sorting=sorting, zip_chunks=zip_chunks)
+    return reply
 
 
 def _tus_begin(call: Call, task: Task) -> Reply:

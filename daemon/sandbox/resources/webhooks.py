@@ -182,8 +182,8 @@ async def webhooks_ping(call: Call) -> Reply:
         "sender": sender,
     }
     delivery = Delivery(0, row.id, "ping", body, redelivery=False, created=0, updated=0)
-    status = await call.outbox.attempt(row, json.dumps(body).encode())
-    call.outbox.record(delivery, status)
+    status, answer = await call.outbox.attempt(row, json.dumps(body).encode())
+    call.outbox.record(delivery, status, answer)
     return Reply(body=present.delivery(delivery, stored=False))
 
 

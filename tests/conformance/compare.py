@@ -1,0 +1,190 @@
+"""Comparison of an answer with a recorded one: all but ids, dates, urls and colours."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+COLOUR = re.compile(r"#[0-9a-f]{6}")
+URL = re.compile(r"(http://[^/\s]+)?/api/")
+NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Lists whose order CVAT does not promise.
+UNORDERED = {"tags", "shapes", "tracks", "attributes", "elements"}
+# Member → the table that its number is an id of.
+REFERENCES = {
+    "label_id": "label",
+    "spec_id": "spec",
+    "task_id": "task",
+    "project_id": "project",
+    "job_id": "job",
+    "parent_id": "label",
+    "job": "job",
+    "issue": "issue",
+    "data": "data",
+    "organization": "organization",
+    "organization_id": "organization",
+    "webhook_id": "webhook",
+    "assignee": "user",
+    "assignee_id": "user",
+    "owner_id": "user",
+}
+# Member → the table of the ids of what it holds.
+HOLDERS = {
+    "tags": "tag",
+    "shapes": "shape",
+    "tracks": "track",
+    "labels": "label",
+    "sublabels": "label",
+    "attributes": "spec",
+    "owner": "user",
+    "assignee": "user",
+    "sender": "user",
+    "webhook": "webhook",
+    "project": "project",
+    "task": "task",
+    "job": "job",
+    "issue": "issue",
+    "comment": "comment",
+}
+RESOURCES = {
+    "projects": "project",
+    "tasks": "task",
+    "jobs": "job",
+    "labels": "label",
+    "issues": "issue",
+    "comments": "comment",
+    "webhooks": "webhook",
+    "deliveries": "delivery",
+    "users": "user",
+    "organizations": "organization",
+    "access_tokens": "access_token",
+}
+
+
+@dataclass
+class Known:
+    """Which of our ids, dates and tokens stand for the recorded ones."""
+
+    ids: dict[tuple[str, int], int] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> Known:
+        return Known(dict(self.ids), dict(self.texts))
+
+    def learn(self, table: str, theirs: int, ours: int) -> bool:
+        """Tell whether two ids may stand for each other, and remember that they do."""
+        return self.ids.setdefault((table, theirs), ours) == ours
+
+    def learn_date(self, theirs: str, ours: str) -> bool:
+        """Tell whether two dates may stand for each other: one date, one date.
+
+        So it shows whether a date moved that should not have, or did not move.
+        """
+        left = self.texts.setdefault(theirs, ours)
+        right = self.texts.setdefault(ours, theirs)
+        return left == ours and right == theirs
+
+    def id(self, table: str, theirs: int) -> int:
+        """Return our id for a recorded one."""
+        return self.ids.get((table, theirs), theirs)
+
+
+def table_of_path(path: str) -> str:
+    """Return the table of the ids in the answer to a path."""
+    if path.rstrip("/").endswith("/redelivery"):
+        return "delivery"
+    if path.rstrip("/").endswith("/ping"):
+        return "delivery"
+    words = [part for part in path.split("/") if part in RESOURCES]
+    return RESOURCES[words[-1]] if words else "?"
+
+
+def difference(theirs: Any, ours: Any, known: Known, *, table: str, at: str = "") -> str | None:
+    """Return where and how an answer differs from the recorded one, or None.
+
+    table  the table that a bare `id` belongs to here
+    """
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        return _objects(theirs, ours, known, table, at)
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return _lists(theirs, ours, known, table, at)
+    if isinstance(theirs, str) and isinstance(ours, str):
+        return _texts(theirs, ours, known, at)
+    if type(theirs) is not type(ours):
+        return f"{at}: {theirs!r} is not {ours!r}"
+    return None if theirs == ours else f"{at}: {theirs!r} is not {ours!r}"
+
+
+def _objects(theirs: Any, ours: Any, known: Known, table: str, at: str) -> str | None:
+    if set(theirs) != set(ours):
+        missing, extra = set(theirs) - set(ours), set(ours) - set(theirs)
+        return f"{at}: without {sorted(missing)}, with {sorted(extra)}"
+    # Ids first: they tell which rows belong together.
+    for name in sorted(theirs, key=lambda name: name not in REFERENCES and name != "id"):
+        here = f"{at}.{name}"
+        reference = "?" if name == "id" else REFERENCES.get(name)
+        number = isinstance(theirs[name], int) and isinstance(ours[name], int)
+        if number and reference is not None:
+            kind = table if name == "id" else reference
+            if not known.learn(kind, theirs[name], ours[name]):
+                return f"{here}: another {kind}: {theirs[name]} is {ours[name]}"
+            continue
+        inner = HOLDERS.get(name, table)
+        if name == "shapes" and table == "track":
+            inner = "inner"
+        if name == "elements":
+            inner = table
+        if found := difference(theirs[name], ours[name], known, table=inner, at=here):
+            return found
+    return None
+
+
+def _lists(theirs: list[Any], ours: list[Any], known: Known, table: str, at: str) -> str | None:
+    if len(theirs) != len(ours):
+        return f"{at}: {len(theirs)} items, not {len(ours)}"
+    name = at.rpartition(".")[2]
+    if name not in UNORDERED:
+        for place, (left, right) in enumerate(zip(theirs, ours, strict=True)):
+            if found := difference(left, right, known, table=table, at=f"{at}[{place}]"):
+                return found
+        return None
+    rest = list(ours)
+    for place, left in enumerate(theirs):
+        match, first = None, None
+        for candidate in rest:
+            trial = known.copy()
+            found = difference(left, candidate, trial, table=table, at=f"{at}[{place}]")
+            if found is None:
+                match = candidate
+                known.ids, known.texts = trial.ids, trial.texts
+                break
+            first = first or found
+        if match is None:
+            return first
+        rest.remove(match)
+    return None
+
+
+def _texts(theirs: str, ours: str, known: Known, at: str) -> str | None:
+    if theirs == ours or (theirs == "<redacted>" and ours):
+        return None
+    if DATE.fullmatch(theirs) and DATE.fullmatch(ours):
+        same = known.learn_date(theirs, ours)
+        return None if same else f"{at}: date {theirs} is not {ours}, met before as another"
+    if COLOUR.fullmatch(theirs) and COLOUR.fullmatch(ours):
+        return None
+    if _plain(theirs, known) == _plain(ours, known):
+        return None
+    return f"{at}: {theirs!r} is not {ours!r}"
+
+
+def _plain(text: str, known: Known) -> str:
+    """Blank out what may differ inside a text: ids, hosts, paths of a server's disk."""
+    text = text.rpartition("\n")[2] if text.startswith("Traceback") else text
+    text = re.sub(r"'/[^']*/", "'", text)
+    text = re.sub(r"http://[^/\s]+", "", text)
+    text = re.sub(r"(%22)?\d{4}-\d\d-\d\dT[\d:.%A-Z]+?Z", "DATE", text)
+    return NUMBER.sub("N", UUID.sub("UUID", text))
