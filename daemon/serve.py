@@ -17,6 +17,7 @@ from daemon.app import App, load_settings, open_app
 from daemon.control import server as control
 from daemon.http import listener
 from daemon.notify import notify, watchdog_s
+from daemon.watching import watch_servers
 from events.errors import SyncError
 
 TASKS_STOP_S: Final = 10.0
@@ -60,6 +61,7 @@ async def _watchdog(app: App) -> None:
 TASKS: Final[tuple[Task, ...]] = (
     Task("projector", _follow),
     Task("watchdog", _watchdog),
+    Task("jobs", watch_servers, anew=True),
 )
 
 

@@ -57,6 +57,13 @@ class LabelEventRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     run: str = ""
 
 
+class LabelDatasetRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A dataset that a label id was ever seen in."""
+
+    label: str
+    dataset: str
+
+
 class ProvenanceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which event gave a member of a label the value it has. `member` "" is the label itself."""
 
@@ -93,6 +100,7 @@ LABEL_EVENTS = Table(
     ("dataset", "label", "sample", "frame", "field", "position", "operation"),
     LabelEventRow,
 )
+LABEL_DATASETS = Table("label_datasets", ("label", "dataset"), LabelDatasetRow)
 PROVENANCE = Table(
     "provenance", ("dataset", "sample", "frame", "field", "label", "member"), ProvenanceRow
 )
@@ -106,10 +114,12 @@ def _note(
 ) -> None:
     """Note that an event names a label."""
     members = {*(change.old or {}), *(change.new or {})} if operation != "removed" else set()
+    name = dataset_of(at.stream)
+    tables.put(LABEL_DATASETS, LabelDatasetRow(label=change.label, dataset=name))
     tables.put(
         LABEL_EVENTS,
         LabelEventRow(
-            dataset=dataset_of(at.stream),
+            dataset=name,
             label=change.label,
             sample=change.sample,
             frame=change.frame,
@@ -297,7 +307,7 @@ _EVERY: frozenset[type[Fact]] = frozenset((*dataset.FACTS, *server.FACTS, *job.F
 HISTORY_FOLD = Fold(
     name="history",
     revision=1,
-    tables=(LABEL_EVENTS, PROVENANCE, ANNOTATION_EVENTS),
+    tables=(LABEL_EVENTS, LABEL_DATASETS, PROVENANCE, ANNOTATION_EVENTS),
     handlers=_HANDLERS,
     ignores=_EVERY - _HANDLERS.keys(),
 )

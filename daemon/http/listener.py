@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from daemon import notify
+from daemon import keys, notify
 from daemon.http.bodies import Bodies
 from daemon.http.guard import Guard
 from daemon.http.health import Readyz, healthz
@@ -53,9 +53,7 @@ async def listening(app: App) -> AsyncIterator[str]:
         app.store,
         app.projections,
         app.clock,
-        secrets=lambda server: [
-            secret.get_secret_value() for secret in app.server(server).webhook_secrets
-        ],
+        secrets=lambda server: webhook_secrets(app, server),
         on_delivery=app.delivered,
         bodies=bodies,
     )
@@ -67,6 +65,13 @@ async def listening(app: App) -> AsyncIterator[str]:
         flushing.cancel()
         await receiver.refusals.flush()
         await asyncio.to_thread(bodies.close)
+
+
+def webhook_secrets(app: App, server: str) -> list[str]:
+    """Return what deliveries of a server may be signed with: secrets given, then our own."""
+    given = [secret.get_secret_value() for secret in app.server(server).webhook_secrets]
+    own = keys.webhook_secret(app.folder, server)
+    return [*given, *filter(None, [own])]
 
 
 @asynccontextmanager
