@@ -74,7 +74,8 @@ def _edited(path: Path, *, dry_run: bool) -> Iterator[tomlkit.TOMLDocument]:
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
         yield document
         if not dry_run:
-            _replace(path, tomlkit.dumps(document))
+            # A table that was taken away leaves its blank line behind.
+            _replace(path, tomlkit.dumps(document).strip("\n") + "\n")
 
 
 def _check(path: Path, document: tomlkit.TOMLDocument) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from config import load
 from config.problems import SettingsUnusable
 from config.settings import Dataset, Server, Settings
+from daemon import keys
 from daemon.clock import Clock, SystemClock
 from events.errors import SyncError
 
@@ -130,6 +131,15 @@ class App:
                 hint="declare it with `labeltrail server add NAME URL`",
             )
         return self.settings.servers[name]
+
+    def webhook_secrets(self, name: str) -> list[str]:
+        """Return what a server's webhooks may be signed with: secrets given, then our own.
+
+        Raises UnknownServer.
+        """
+        given = [secret.get_secret_value() for secret in self.server(name).webhook_secrets]
+        own = keys.webhook_secret(self.folder, name)
+        return [*given, *([own] if own else [])]
 
     def dataset(self, name: str) -> Dataset:
         """Return the settings of a dataset. Raises UnknownDataset."""

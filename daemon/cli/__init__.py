@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import click
 
-from daemon.cli import completion, dataset, log, sandbox, serve, server, status, verify
+from daemon.cli import (
+    annotate,
+    completion,
+    dataset,
+    history,
+    log,
+    pending,
+    sandbox,
+    serve,
+    server,
+    status,
+    verify,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from daemon import keys, notify
+from daemon import notify
 from daemon.http.bodies import Bodies
 from daemon.http.guard import Guard
 from daemon.http.health import Readyz, healthz
@@ -46,20 +46,21 @@ class PortRefused(SyncError):
 @asynccontextmanager
 async def listening(app: App) -> AsyncIterator[str]:
     """Serve webhooks and health; yields the address. Raises PortTaken, PortRefused."""
-    limits = app.settings.http
+    limits, kept = app.settings.http, app.settings.deliveries
     bound = notify.listening_socket() or bind(limits.host, limits.port)
-    bodies = _bodies(app)
+    bodies = Bodies(app.folder, keep_days=kept.keep_days, bytes_max=kept.bytes_max)
     receiver = Receiver(
         app.store,
         app.projections,
         app.clock,
-        secrets=lambda server: webhook_secrets(app, server),
+        secrets=app.webhook_secrets,
         on_delivery=app.delivered,
         bodies=bodies,
     )
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
-        async with _served(_site(app, receiver), bound, limits):
+        site = make_site(receiver, Readyz(app.store, app.projections), limits)
+        async with serving(site, bound, limits):
             yield address_of(bound)
     finally:
         flushing.cancel()
@@ -67,15 +68,19 @@ async def listening(app: App) -> AsyncIterator[str]:
         await asyncio.to_thread(bodies.close)
 
 
-def webhook_secrets(app: App, server: str) -> list[str]:
-    """Return what deliveries of a server may be signed with: secrets given, then our own."""
-    given = [secret.get_secret_value() for secret in app.server(server).webhook_secrets]
-    own = keys.webhook_secret(app.folder, server)
-    return [*given, *filter(None, [own])]
+def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Application:
+    """Return the routes."""
+    site = web.Application(middlewares=[one_line_a_request], client_max_size=limits.body_bytes_max)
+    webhook = Webhook(receiver, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s)
+    site.router.add_post(PATH, webhook)
+    site.router.add_get("/healthz", healthz)
+    site.router.add_get("/readyz", readyz)
+    return site
 
 
 @asynccontextmanager
-async def _served(site: web.Application, bound: socket.socket, limits: Http) -> AsyncIterator[None]:
+async def serving(site: web.Application, bound: socket.socket, limits: Http) -> AsyncIterator[None]:
+    """Serve on a bound socket, within limits, until left; then let running requests end."""
     runner = web.AppRunner(
         site,
         access_log=None,
@@ -94,16 +99,6 @@ async def _served(site: web.Application, bound: socket.socket, limits: Http) -> 
     finally:
         server.close()
         await runner.cleanup()
-
-
-def _site(app: App, receiver: Receiver) -> web.Application:
-    limits = app.settings.http
-    site = web.Application(middlewares=[one_line_a_request], client_max_size=limits.body_bytes_max)
-    webhook = Webhook(receiver, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s)
-    site.router.add_post(PATH, webhook)
-    site.router.add_get("/healthz", healthz)
-    site.router.add_get("/readyz", Readyz(app.store, app.projections))
-    return site
 
 
 @web.middleware
@@ -154,8 +149,3 @@ def address_of(bound: socket.socket) -> str:
         host, port = bound.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     return f"unix:{bound.getsockname()}"
-
-
-def _bodies(app: App) -> Bodies:
-    kept = app.settings.deliveries
-    return Bodies(app.folder, keep_days=kept.keep_days, bytes_max=kept.bytes_max)
