@@ -84,7 +84,10 @@ class Call:
         slug = self.organization_slug
         if not slug:
             return None
-        found = [row for row in self.state.organizations.values() if row.slug == slug]
+        # By slug, in a header or as `org`; or by number, as `org_id`.
+        found = [
+            row for row in self.state.organizations.values() if slug in (row.slug, str(row.id))
+        ]
         if not found:
             raise not_found(f"{slug} organization does not exist.")
         return found[0]
@@ -92,14 +95,17 @@ class Call:
     @property
     def organization_slug(self) -> str | None:
         """Return the named organization's slug; "" means none, null means any."""
-        return self.headers.get("x-organization", self.param("org"))
+        named = self.param("org_id") or self.param("org")
+        return self.headers.get("x-organization", named)
 
     def signal(self, event: str, shown: Json, **scope: Any) -> None:
         """Remember that an event happened; `scope` as in `Signal`."""
-        sender = present.basic_user(self.user, self.base)
-        if not self.base:
-            sender = {"id": self.user.id, "username": self.user.username, "email": self.user.email}
-        self.signals.append(Signal(event, shown, sender, **scope))
+        self.signals.append(Signal(event, shown, self._sender(), **scope))
+
+    def _sender(self) -> Json:
+        if self.base:
+            return present.basic_user(self.user, self.base)
+        return {"id": self.user.id, "username": self.user.username, "email": self.user.email}
 
     @contextmanager
     def saving(self, row: Subject, *, counted: bool = False) -> Iterator[None]:
@@ -123,18 +129,24 @@ class Call:
             }
             self.signal(f"update:{kind}", after, before=changed, **scope)
 
-    def touch(self, *rows: Subject | None) -> None:
-        """Move the dates of rows, in order."""
+    def touch(self, *rows: Subject | None, counted: bool = False) -> None:
+        """Move the dates of rows, in order; `counted` as in `saving`."""
         for row in rows:
             if row is not None:
-                with self.saving(row):
+                with self.saving(row, counted=counted):
                     pass
 
     def tell(self, event: str, row: Subject, *, counted: bool = False) -> None:
         """Signal the creation or the end of a row."""
+        self.signals += self.drafted(event, row, counted=counted)
+
+    def drafted(self, event: str, row: Subject, *, counted: bool = False) -> list[Signal]:
+        """Return the signal of an event as the row is now, to be sent later; or nothing."""
         scope = scope_of(self.state, row)
-        if self.outbox.is_heard(event, **scope):
-            self.signal(event, self._show(row, counted=counted), **scope)
+        if not self.outbox.is_heard(event, **scope):
+            return []
+        shown = self._show(row, counted=counted)
+        return [Signal(event, shown, self._sender(), **scope)]
 
     def tell_comment(self, event: str, row: Comment) -> None:
         """Signal the creation or the end of a comment."""

@@ -16,6 +16,8 @@ from daemon.sandbox.state import EPOCH
 T = TypeVar("T")
 
 PAGE_SIZE = 10
+# These may be named in `filter` and `sort` alone; as plain parameters CVAT ignores them.
+NO_PLAIN_FILTER = {"id", "updated_date", "description"}
 Fields: TypeAlias = Mapping[str, Callable[[T], Any]]
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": lambda a, b: a == b,
@@ -55,7 +57,9 @@ def listing(
 
 def _matches(call: Call, row: T, fields: Fields[T]) -> bool:
     return all(
-        name not in fields or fields[name](row) == _like(fields[name](row), value)
+        name not in fields
+        or name in NO_PLAIN_FILTER
+        or fields[name](row) == _like(fields[name](row), value)
         for name, value in call.query
     )
 

@@ -17,7 +17,7 @@ from daemon.clock import Clock, SystemClock
 from daemon.sandbox import resources
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.edge import Edge, Sender
-from daemon.sandbox.errors import Refused, crashed, not_found, unauthorized
+from daemon.sandbox.errors import Refused, crashed, forbidden, not_found, unauthorized
 from daemon.sandbox.faults import Faults, RequestFault
 from daemon.sandbox.journal import Journal
 from daemon.sandbox.model import User
@@ -205,8 +205,10 @@ class Sandbox:
         call.caller = self._caller(call)
         if handler is None:
             raise unsupported(f"{call.method} {shape}") if shape.startswith("/api") else not_found()
-        if handler not in OPEN and call.user and call.organization_slug:
-            assert call.organization is not None, "an unknown organization was refused"
+        if handler not in OPEN:
+            user, named = call.user, call.organization
+            if named is not None and not (user.is_admin or user.id in named.members):
+                raise forbidden()
         return await handler(call)
 
     def _caller(self, call: Call) -> User | None:

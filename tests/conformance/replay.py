@@ -19,7 +19,7 @@ from tests.conformance.compare import (
     difference,
     table_of_path,
 )
-from tests.conformance.recording import Exchange, media_of, upload_length
+from tests.conformance.recording import Exchange, jpeg, media_of, upload_length
 
 BOUNDARY = "conformance"
 USERS = {"admin": "pw-admin", "annotator1": "pw-1", "annotator2": "pw-2"}
@@ -119,15 +119,42 @@ class Replay:
             body = json.dumps({"username": name, "password": password}).encode()
             await self.sandbox.dispatch("POST", "/api/auth/login", "", {}, body)
 
+    async def ask(self, method: str, target: str, body: Any = None) -> Any:
+        """Make a request of the admin's that no recording holds; returns its JSON."""
+        path, _, query = target.partition("?")
+        row = next(iter(self.sandbox.state.users.values()))
+        headers = {"authorization": f"Token {row.key}", "host": "127.0.0.1:8090"}
+        raw = b"" if body is None else json.dumps(body).encode()
+        status, _, content = await self.sandbox.dispatch(method, path, query, headers, raw)
+        assert status < 400, (method, target, status, content)
+        return json.loads(content) if content else None
+
+    async def upload(self, task: int, names: list[str]) -> None:
+        """Give a task of an earlier time its images."""
+        row = next(iter(self.sandbox.state.users.values()))
+        headers = {
+            "authorization": f"Token {row.key}",
+            "content-type": f"multipart/form-data; boundary={BOUNDARY}",
+        }
+        fields = [("image_quality", None, b"75")]
+        files = [(f"client_files[{n}]", name, jpeg(160, 120)) for n, name in enumerate(names)]
+        body = form([*fields, *files])
+        await self.sandbox.dispatch("POST", f"/api/tasks/{task}/data", "", headers, body)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let time pass until all tasks are made and all webhooks delivered."""
+        # The work behind the last answer goes to sleep before time passes.
+        await asyncio.sleep(0)
+        self.clock.advance(2 * CREATION_S)
+        await self.sandbox.created()
+        await self.sandbox.outbox.drain()
+
     async def bridge(self, exchange: Exchange) -> None:
         """Put a task's annotations into the state that the next answer shows."""
         path = self._path(exchange.path)
-        admin = next(iter(self.sandbox.state.users.values()))
-        headers = {"authorization": f"Token {admin.key}", "host": "127.0.0.1:8090"}
-        await self.sandbox.dispatch("DELETE", path, "", headers, b"")
-        document = self._ours(_without_ids(exchange.answered), "task")
-        body = json.dumps(document).encode()
-        await self.sandbox.dispatch("PUT", path, "", headers, body)
+        await self.ask("DELETE", path)
+        await self.ask("PUT", path, self._ours(_without_ids(exchange.answered), "task"))
 
     async def play(self, exchanges: list[Exchange], plan: Plan) -> Outcome:
         """Play a session; each difference is noted, and the play goes on."""
@@ -157,11 +184,7 @@ class Replay:
         waiting = exchange.path.rstrip("/") == "/api/jobs" and isinstance(body, dict)
         early = early or (waiting and body.get("count") == 0)
         if not early:
-            # The work behind the last answer goes to sleep before time passes.
-            await asyncio.sleep(0)
-            self.clock.advance(2 * CREATION_S)
-            await self.sandbox.created()
-            await self.sandbox.outbox.drain()
+            await self.settle()
         self.clock.advance(0.01)
 
     async def _one(self, exchanges: list[Exchange], place: int, user: str) -> str | None:
@@ -293,14 +316,11 @@ class Replay:
             "use_zip_chunks": str(media.zip_chunks).lower(),
             "use_cache": "true",
         }
-        parts = []
-        for name, file in exchange.request_body["multipart"]:
-            extra = f'; filename="{file}"' if file else ""
-            content = media.file(file) if file else values.get(name, "").encode()
-            head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'
-            parts.append(head.encode() + content + b"\r\n")
-        headers = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
-        return headers, b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+        parts = [
+            (name, file, media.file(file) if file else values.get(name, "").encode())
+            for name, file in exchange.request_body["multipart"]
+        ]
+        return {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}, form(parts)
 
     def _part(self, exchanges: list[Exchange], place: int) -> bytes:
         """Make the bytes of one part of a tus upload."""
@@ -317,6 +337,16 @@ class Replay:
             self.uploads[key] = media.file("", length)
         start = int(exchange.request_headers["upload-offset"])
         return self.uploads[key][start : start + exchange.request_body["bytes"]]
+
+
+def form(parts: list[tuple[str, str | None, bytes]]) -> bytes:
+    """Write a multipart form of (field, file name or None, content)."""
+    written = []
+    for name, file, content in parts:
+        extra = f'; filename="{file}"' if file else ""
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'
+        written.append(head.encode() + content + b"\r\n")
+    return b"".join(written) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def _without_ids(value: Any) -> Any:

@@ -27,7 +27,6 @@ USER_FIELDS = {
     "username": lambda user: user.username,
     "first_name": lambda user: user.first_name,
     "last_name": lambda user: user.last_name,
-    "email": lambda user: user.email,
     "is_active": lambda user: True,
 }
 
@@ -116,9 +115,14 @@ async def organizations_list(call: Call) -> Reply:
         for row in newest_first(call.state.organizations.values())
         if call.user.is_admin or call.user.id in row.members
     ]
-    fields = {"id": lambda row: row.id, "slug": lambda row: row.slug, "name": lambda row: row.name}
+    fields = {
+        "id": lambda row: row.id,
+        "slug": lambda row: row.slug,
+        "name": lambda row: row.name,
+        "owner": lambda row: call.state.users[row.owner].username,
+    }
     show = lambda row: present.organization(call.state, row, call.base)  # noqa: E731
-    return listing(call, rows, fields=fields, show=show, search=("name", "slug"))
+    return listing(call, rows, fields=fields, show=show, search=("name", "owner", "slug"))
 
 
 @route("GET", "/api/organizations/{id}")

@@ -20,6 +20,7 @@ from daemon.sandbox.fields import (
 )
 from daemon.sandbox.model import Comment, Issue
 from daemon.sandbox.query import listing
+from daemon.sandbox.resources.tasks import forget_issue
 from daemon.sandbox.rights import may_issue, may_job, need
 from daemon.sandbox.routes import route
 from daemon.sandbox.state import must_find, newest_first
@@ -133,9 +134,8 @@ async def issues_delete(call: Call) -> Reply:
     row = _issue(call)
     for comment in newest_first(call.state.comments_of(row)):
         call.tell_comment("delete:comment", comment)
-        del call.state.comments[comment.id]
     call.tell("delete:issue", row, counted=True)
-    del call.state.issues[row.id]
+    forget_issue(call.state, row)
     return Reply(204)
 
 

@@ -54,7 +54,6 @@ async def jobs_list(call: Call) -> Reply:
         "assignee": lambda row: state.users[row.assignee].username if row.assignee else None,
         "stage": lambda row: row.stage,
         "state": lambda row: row.state,
-        "status": lambda row: row.status,
         "type": lambda row: "annotation",
         "dimension": lambda row: "2d",
         "updated_date": lambda row: row.updated,

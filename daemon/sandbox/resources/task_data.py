@@ -83,8 +83,8 @@ def _open(call: Call, task: Task) -> None:
 async def _finish(call: Call, task: Task, sent: dict[str, Any]) -> Reply:
     data = task.data or Data(call.state.next_id("data"))
     task.data = data
-    with call.saving(task, counted=True):
-        data.image_quality = sent["image_quality"]
+    data.image_quality = sent["image_quality"]
+    call.touch(task, counted=True)
     data.chunk_size = sent["chunk_size"]
     data.start_frame = sent["start_frame"]
     data.stop_frame = sent["stop_frame"]

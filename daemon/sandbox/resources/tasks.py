@@ -8,12 +8,12 @@ from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.errors import crashed, invalid
 from daemon.sandbox.fields import Absent, Check, Missing, clean, integer, optional, record, text
 from daemon.sandbox.labels import LABELS, change_labels, make_labels, move_dates
-from daemon.sandbox.model import KINDS, Data, Job, Task
+from daemon.sandbox.model import KINDS, Data, Issue, Job, Task
 from daemon.sandbox.moves import move_task
 from daemon.sandbox.query import listing
 from daemon.sandbox.rights import in_scope, may_project, may_task, need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import must_find, newest_first
+from daemon.sandbox.state import State, must_find, newest_first
 
 NAME_LONGEST = 256
 BUG_TRACKER_LONGEST = 2000
@@ -172,20 +172,29 @@ def remove_task(call: Call, row: Task) -> None:
     issues = [issue for job in jobs for issue in state.issues_of(job)]
     for comment in newest_first(c for issue in issues for c in state.comments_of(issue)):
         call.tell_comment("delete:comment", comment)
-        del state.comments[comment.id]
     for issue in newest_first(issues):
-        call.tell("delete:issue", issue)
+        call.tell("delete:issue", issue, counted=True)
     for job in newest_first(jobs):
         call.tell("delete:job", job)
-    call.touch(state.project_of(row))
-    call.tell("delete:task", row, counted=True)
+    project = state.project_of(row)
+    ended = call.drafted("delete:task", row, counted=True)
     for issue in issues:
-        del state.issues[issue.id]
+        forget_issue(state, issue)
     for job in jobs:
         _forget(call, job)
     for label in [each for each in state.labels.values() if each.task == row.id]:
         del state.labels[label.id]
     del state.tasks[row.id]
+    # The project is told before the task's end, and of a state without it.
+    call.touch(project)
+    call.signals += ended
+
+
+def forget_issue(state: State, issue: Issue) -> None:
+    """Drop an issue and its comments."""
+    for comment in state.comments_of(issue):
+        del state.comments[comment.id]
+    del state.issues[issue.id]
 
 
 def _forget(call: Call, job: Job) -> None:

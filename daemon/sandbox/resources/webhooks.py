@@ -77,7 +77,7 @@ WEBHOOK: Check = record(
 CHANGE: Check = record(**{name: (check, Absent) for name, check in FIELDS.items()})
 
 
-@route("GET", "/api/webhooks/events", login=False)
+@route("GET", "/api/webhooks/events")
 async def events(call: Call) -> Reply:
     """List the events that a webhook may name."""
     kind = call.param("type") or "all"
@@ -132,12 +132,15 @@ async def webhooks_list(call: Call) -> Reply:
         "id": lambda row: row.id,
         "target_url": lambda row: row.target_url,
         "type": lambda row: row.type,
+        "description": lambda row: row.description,
         "project_id": lambda row: row.project,
         "owner": lambda row: state.users[row.owner].username,
         "updated_date": lambda row: row.updated,
     }
     show = lambda row: present.webhook(state, row, call.base, last=True)  # noqa: E731
-    return listing(call, rows, fields=fields, show=show, search=("target_url", "owner", "type"))
+    return listing(
+        call, rows, fields=fields, show=show, search=("target_url", "owner", "type", "description")
+    )
 
 
 def _webhook(call: Call) -> Webhook:
