@@ -7,9 +7,13 @@ Two copies of SQLite on one file in one process drop each other's locks
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
+
+from daemon.ports.store import StoreFailed
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +23,15 @@ else:
     except ImportError:
         import sqlite3
 
-__all__ = ["BUSY_MS", "has_wal_reset_bug", "number", "open_reader", "open_writer", "sqlite3"]
+__all__ = [
+    "BUSY_MS",
+    "has_wal_reset_bug",
+    "number",
+    "open_reader",
+    "open_writer",
+    "reading",
+    "sqlite3",
+]
 
 # Group commits of a busy second fit the cache; a reader in another process waits this long.
 _CACHE_KIB: Final = 65_536
@@ -72,10 +84,26 @@ def open_reader(path: Path) -> sqlite3.Connection:
     Never `immutable=1`: it shows stale rows while somebody writes.
     """
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    for pragma in (f"busy_timeout = {BUSY_MS}", "query_only = ON", "trusted_schema = OFF"):
-        conn.execute(f"PRAGMA {pragma}")
+    with reading(path):
+        conn = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        for pragma in (f"busy_timeout = {BUSY_MS}", "query_only = ON", "trusted_schema = OFF"):
+            conn.execute(f"PRAGMA {pragma}")
     return conn
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite inside the block into StoreFailed."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise StoreFailed(
+            "the log cannot be read",
+            path=str(path),
+            reason=str(exc),
+            hint="nothing was changed; check that the file is there and that its folder may be"
+            " written (readers need the -shm file beside it), then run `labeltrail verify`",
+        ) from exc
 
 
 def number(conn: sqlite3.Connection, sql: str, *values: object) -> int:

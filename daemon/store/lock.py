@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 from events.errors import SyncError
 
@@ -36,9 +37,23 @@ class FolderLock:
             ) from exc
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        _held.add(self)
 
     def release(self) -> None:
         """Give the lock back. The file stays: removing it could split the next two takers."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+_held: Final[WeakSet[FolderLock]] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    # A forked worker shares the open file and with it the lock: a daemon that was killed
+    # would stay the owner for as long as one of its workers lives.
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

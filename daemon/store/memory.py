@@ -10,6 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+import orjson
+
 from daemon.clock import Clock
 from daemon.ports.store import NOTHING_EXPECTED, Appended, StoreClosed
 from daemon.store.follow import Followers
@@ -40,7 +42,7 @@ class _Log:
 
     def extend(self, placed: Placing) -> None:
         self.blobs |= placed.blobs
-        recorded = [recorded_from(row) for row in placed.rows]
+        recorded = [recorded_from(row, row[1], row[4]) for row in placed.rows]
         for row in recorded:
             self.by_id[row.id] = row
             self.streams.setdefault(row.stream, []).append(row)
@@ -121,7 +123,7 @@ class MemoryReader:
                 yield row
 
     def fact(self, recorded: Recorded) -> Fact:
-        return fact_of(recorded, lambda name: unpack(*self._log.blobs[name]))
+        return fact_of(recorded, self._blob)
 
     def event(self, id: bytes) -> Recorded | None:
         return self._log.by_id.get(id)
@@ -136,3 +138,6 @@ class MemoryReader:
 
     def close(self) -> None:
         pass
+
+    def _blob(self, name: str) -> object:
+        return orjson.loads(unpack(*self._log.blobs[bytes.fromhex(name)]))

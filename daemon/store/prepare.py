@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import orjson
-
 from daemon.ports.store import EventRefused
 from events import blobs, registry
 from events.envelope import EVIDENCE, ID_BYTES, Codec, NewEvent, Recorded
@@ -98,14 +96,12 @@ def unpack(codec: str, stored: bytes) -> bytes:
     return spelled
 
 
-def fact_of(recorded: Recorded, blob: Callable[[bytes], bytes]) -> Fact:
-    """Turn a stored row into its fact; `blob` gives the spelled value of a name."""
-
-    def look_up(name: str) -> object:
-        return orjson.loads(blob(bytes.fromhex(name)))
-
-    payload = unpack(recorded.codec, recorded.payload)
-    return registry.decode(recorded.type, recorded.schema, payload, blob=look_up)
+def fact_of(recorded: Recorded, blob: Callable[[str], object]) -> Fact:
+    """Turn a stored row into its fact; `blob` gives the value that was stored under a name."""
+    payload = recorded.payload
+    if recorded.codec != "json":
+        payload = unpack(recorded.codec, payload)
+    return registry.decode(recorded.type, recorded.schema, payload, blob=blob)
 
 
 def _encoded(events: Sequence[NewEvent]) -> list[tuple[NewEvent, Encoded]]:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from daemon.store import rows
-from daemon.store.driver import number, open_reader
+from daemon.store.driver import number, open_reader, reading
 from daemon.store.prepare import STREAM_BYTES_MAX, UnreadablePayload, fact_of, unpack
 from events.envelope import Recorded
 from events.registry import Fact
@@ -27,6 +29,7 @@ class SqliteReader:
     """A LogReader with a read-only connection of its own."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._conn = open_reader(path)
         self._streams = rows.Names(self._conn, "streams")
         self._types = rows.Names(self._conn, "types")
@@ -44,25 +47,26 @@ class SqliteReader:
         left = last if limit is None else limit
         if stream is not None and not stream.startswith(prefix or ""):
             return
-        if stream is None and not prefix:
-            yield from self._all(after, last, left)
-        else:
-            yield from self._picked(self._positions(after, last, stream, prefix, left))
+        with reading(self._path):
+            if stream is None and not prefix:
+                yield from self._all(after, last, left)
+            else:
+                yield from self._picked(self._positions(after, last, stream, prefix, left))
 
     def fact(self, recorded: Recorded) -> Fact:
         return fact_of(recorded, self._blob)
 
     def event(self, id: bytes) -> Recorded | None:
-        found = self._conn.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
-        return rows.recorded(found, self._streams, self._types) if found else None
+        with reading(self._path):
+            found = self._conn.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
+            return rows.recorded(found, self._streams, self._types) if found else None
 
     def head(self) -> int:
-        return number(self._conn, "SELECT max(position) FROM events")
+        return self._number("SELECT max(position) FROM events")
 
     def version(self, stream: str) -> int:
         """Return the version of a stream, 0 if it was never written."""
-        return number(
-            self._conn,
+        return self._number(
             "SELECT max(version) FROM events"
             " WHERE stream = (SELECT id FROM streams WHERE name = ?)",
             stream,
@@ -85,8 +89,9 @@ class SqliteReader:
     def streams(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         names = "SELECT id, name FROM streams WHERE name BETWEEN ? AND ? ORDER BY name"
         last = "SELECT max(version) FROM events WHERE stream = ?"
-        for id, name in self._conn.execute(names, _prefix_range(prefix)).fetchall():
-            yield name, number(self._conn, last, id)
+        with reading(self._path):
+            for id, name in self._conn.execute(names, _prefix_range(prefix)).fetchall():
+                yield name, number(self._conn, last, id)
 
     def close(self) -> None:
         self._conn.close()
@@ -136,15 +141,20 @@ class SqliteReader:
         cursor.close()
         return batch
 
-    def _blob(self, name: bytes) -> bytes:
-        found = self._conn.execute("SELECT codec, value FROM blobs WHERE name = ?", (name,))
-        row = found.fetchone()
+    def _blob(self, name: str) -> object:
+        sql = "SELECT codec, value FROM blobs WHERE name = ?"
+        with reading(self._path):
+            row = self._conn.execute(sql, (bytes.fromhex(name),)).fetchone()
         if row is None:
-            raise UnreadablePayload("a value stored aside is missing", blob=name.hex())
-        return unpack(*row)
+            raise UnreadablePayload("a value stored aside is missing", blob=name)
+        return orjson.loads(unpack(*row))
 
     def _recorded_at(self, position: int) -> int:
-        return number(self._conn, "SELECT recorded_at FROM events WHERE position = ?", position)
+        return self._number("SELECT recorded_at FROM events WHERE position = ?", position)
+
+    def _number(self, sql: str, *values: object) -> int:
+        with reading(self._path):
+            return number(self._conn, sql, *values)
 
 
 def _prefix_range(prefix: str) -> tuple[str, str]:

@@ -38,43 +38,25 @@ class Names:
 
 def recorded(row: tuple[Any, ...], streams: Names, types: Names) -> Recorded:
     """Turn a row of the table, its columns in COLUMNS order, into the event."""
-    position, stream, version, id, type, *rest = row
-    return recorded_from((position, streams[stream], version, id, types[type], *rest))
+    return recorded_from(row, streams[row[1]], types[row[4]])
 
 
-def recorded_from(row: tuple[Any, ...]) -> Recorded:
-    """Turn the fields of an event, names instead of numbers, into the event."""
-    (
-        position,
-        stream,
-        version,
-        id,
-        type,
-        schema,
-        recorded_at,
-        occurred_at,
-        actor,
-        evidence,
-        correlation,
-        causation,
-        codec,
-        payload,
-        leaf,
-    ) = row
+def recorded_from(row: tuple[Any, ...], stream: str, type: str) -> Recorded:
+    """Turn the fields of an event into the event, with its names where a row has numbers."""
     return Recorded(
-        position=position,
+        position=row[0],
         stream=stream,
-        version=version,
-        id=id,
+        version=row[2],
+        id=row[3],
         type=type,
-        schema=schema,
-        recorded_at=recorded_at,
-        occurred_at=occurred_at,
-        actor=actor,
-        evidence=evidence,
-        correlation=correlation,
-        causation=causation,
-        codec=codec,
-        payload=payload,
-        leaf=leaf,
+        schema=row[5],
+        recorded_at=row[6],
+        occurred_at=row[7],
+        actor=row[8],
+        evidence=row[9],
+        correlation=row[10],
+        causation=row[11],
+        codec=row[12],
+        payload=row[13],
+        leaf=row[14],
     )

@@ -18,7 +18,7 @@ import orjson
 
 from daemon.store import checkpoints, rows, schema
 from daemon.store.checkpoints import BadCheckpoint, Checkpoint
-from daemon.store.driver import number, open_reader, sqlite3
+from daemon.store.driver import number, open_reader, reading, sqlite3
 from daemon.store.prepare import UnreadablePayload, unpack
 from events import canonical, registry
 from events.blobs import blob_name
@@ -97,11 +97,13 @@ def verify(
     against   a checkpoint that was published elsewhere
     progress  is called with (events read, events in all)
 
-    Raises NotALog, LogTooNew, BadKey.
+    Raises NotALog, LogTooNew, BadKey, and StoreFailed when the file cannot be opened.
     """
     conn = open_reader(path)
     try:
-        return _Verifier(conn, path, keys or path.parent / "keys", against).run(progress)
+        with reading(path):
+            verifier = _Verifier(conn, path, keys or path.parent / "keys", against)
+        return verifier.run(progress)
     finally:
         conn.close()
 
@@ -117,7 +119,7 @@ class _Verifier:
         self._conn = conn
         self._meta = schema.read_meta(conn, path)
         self._key = checkpoints.read_public_key(keys)
-        self._head = number(conn, "SELECT max(position) FROM events")
+        self._head = 0
         self._problems: list[Problem] = []
         self._problems_total = 0
         self._unknown: dict[str, int] = {}
@@ -134,6 +136,7 @@ class _Verifier:
 
     def run(self, progress: Progress | None) -> VerifyReport:
         try:
+            self._head = number(self._conn, "SELECT max(position) FROM events")
             self._check_triggers()
             self._read_checkpoints()
             self._read_published()

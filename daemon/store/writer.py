@@ -12,7 +12,7 @@ from typing import Any, Final
 from daemon.clock import Clock
 from daemon.ports.store import Appended, DiskFull, StoreFailed
 from daemon.store import checkpoints, rows, schema
-from daemon.store.checkpoints import Checkpoint, Signer
+from daemon.store.checkpoints import BadCheckpoint, Checkpoint, Signer
 from daemon.store.driver import BUSY_MS, number, open_writer, sqlite3
 from daemon.store.placing import Head, Known, Placing, Row
 from daemon.store.prepare import Batch
@@ -235,10 +235,18 @@ class LogWriter:
         note = checkpoints.read_published(self._publish) if self._publish else None
         if note is None:
             return
-        published = checkpoints.read_note(note, self._signer.public_key)
-        if published.log_id == self.meta.id and published.position > self.head.position:
+        try:
+            published = checkpoints.read_note(note, self._signer.public_key)
+        except BadCheckpoint as exc:
+            raise BadCheckpoint(
+                "the published checkpoint was not signed by this log",
+                published=str(self._publish),
+                reason=exc.message,
+                hint="nothing was written; give each log a file of its own, or move this one away",
+            ) from exc
+        if published.log_id != self.meta.id or published.position > self.head.position:
             raise LogDamaged(
-                "the log ends before the checkpoint that was published",
+                "the published checkpoint lies further than the log, or is another log's",
                 position=self.head.position,
                 position_published=published.position,
                 published=str(self._publish),

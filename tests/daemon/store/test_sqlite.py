@@ -14,9 +14,10 @@ import pytest
 
 from daemon.ports.store import DiskFull, QueueFull, StoreFailed
 from daemon.store import sqlite, writer
-from daemon.store.checkpoints import BadKey, read_note, read_public_key
+from daemon.store.checkpoints import BadCheckpoint, BadKey, read_note, read_public_key
 from daemon.store.driver import has_wal_reset_bug, sqlite3
 from daemon.store.lock import DataFolderLocked, FolderLock
+from daemon.store.reader import SqliteReader
 from daemon.store.schema import LogTooNew, NotALog
 from daemon.store.sqlite import SqliteStore
 from daemon.store.verify import verify
@@ -100,6 +101,29 @@ async def test_one_process_owns_the_folder(tmp_path: Path, clock: FakeClock) -> 
     await (await SqliteStore.open(tmp_path / "log.db", clock)).close()
 
 
+FORKING = """
+import os, pathlib, sys, time
+from daemon.store.lock import FolderLock
+lock = FolderLock(pathlib.Path(sys.argv[1]))
+if os.fork() == 0:
+    os.close(1)
+    sys.stdin.read()  # until the test lets go
+    os._exit(0)
+os._exit(0)
+"""
+
+
+def test_a_worker_that_outlives_the_daemon_does_not_hold_the_folder(tmp_path: Path) -> None:
+    """After kill -9 systemd starts the daemon anew at once, while pool workers still die."""
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as daemon:
+        daemon.wait(timeout=30)
+        assert daemon.stdout is not None
+        assert daemon.stdout.read() == b""  # the worker has begun: it closed its end
+
+        FolderLock(tmp_path).release()
+
+
 async def test_a_lock_that_the_caller_holds_is_left_to_the_caller(
     tmp_path: Path, clock: FakeClock
 ) -> None:
@@ -175,6 +199,36 @@ async def test_a_published_checkpoint_is_never_wound_back(tmp_path: Path, clock:
     with pytest.raises(LogDamaged) as refused:
         await SqliteStore.open(path, clock, publish=publish)
     assert refused.value.facts["position_published"] == 2
+
+
+async def test_a_published_file_of_something_else_is_not_overwritten(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """A typing mistake in the settings must not destroy a file, or another log's witness."""
+    publish = tmp_path / "elsewhere" / "checkpoint"
+    other = tmp_path / "other"
+    other.mkdir()
+    store = await SqliteStore.open(other / "log.db", clock, publish=publish)
+    await store.append([noted(clock)])
+    await store.close()
+    for text in (publish.read_text(), "shopping list"):
+        publish.write_text(text)
+
+        with pytest.raises(BadCheckpoint):
+            await SqliteStore.open(tmp_path / "log.db", clock, publish=publish)
+
+        assert publish.read_text() == text
+
+
+def test_a_log_that_is_not_there_is_said_in_our_words(tmp_path: Path) -> None:
+    """An operator reads what to do, not a traceback of a driver."""
+    (tmp_path / "text.db").write_text("no database" * 1_000)
+
+    for name in ("missing.db", "text.db"):
+        with pytest.raises(StoreFailed, match="cannot be read"):
+            SqliteReader(tmp_path / name).head()
+        with pytest.raises(StoreFailed, match="cannot be read"):
+            verify(tmp_path / name)
 
 
 # Checkpoints.

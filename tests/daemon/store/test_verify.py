@@ -230,6 +230,29 @@ def test_a_missing_name_is_found(log: Path, stranger: Stranger) -> None:
     assert ("edited", 2) in found(verify(log))
 
 
+def test_pages_of_nonsense_are_a_problem_and_not_a_traceback(log: Path, stranger: Stranger) -> None:
+    """A failing disk is the moment in which people run verify."""
+    stranger("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(log.read_bytes())
+    pages = range(4096 * 12, len(content), 4096)
+    for start in pages:
+        content[start : start + 64] = b"\xa5" * 64
+    log.write_bytes(content)
+
+    report = verify(log)
+
+    assert not report.ok
+    assert "database" in {problem.kind for problem in report.problems}
+
+
+def test_values_of_sizes_that_were_never_written_are_found(log: Path, stranger: Stranger) -> None:
+    """Verifying must end with a report, whatever a stranger put into a row."""
+    edit = "UPDATE events SET version = -5, schema = -1 WHERE position = 4"
+    stranger(DROP.format("events") + edit)
+
+    assert {("edited", 4), ("version", 4)} <= found(verify(log))
+
+
 def forge_leaf(log: Path, stranger: Stranger, *, position: int) -> None:
     """Store the leaf that fits the row as it is now."""
     reader = SqliteReader(log)
