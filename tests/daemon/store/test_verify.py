@@ -233,11 +233,13 @@ def test_a_missing_name_is_found(log: Path, stranger: Stranger) -> None:
 def test_pages_of_nonsense_are_a_problem_and_not_a_traceback(log: Path, stranger: Stranger) -> None:
     """A failing disk is the moment in which people run verify."""
     stranger("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = bytearray(log.read_bytes())
-    pages = range(4096 * 12, len(content), 4096)
-    for start in pages:
-        content[start : start + 64] = b"\xa5" * 64
-    log.write_bytes(content)
+    reader = SqliteReader(log)
+    sql = "SELECT rootpage FROM sqlite_master WHERE name = 'events'"
+    [page] = reader._conn.execute(sql).fetchone()
+    reader.close()
+    with log.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 64)
 
     report = verify(log)
 
