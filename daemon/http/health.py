@@ -27,7 +27,7 @@ class Readyz:
         self._store = store
         self._projections = projections
 
-    async def __call__(self, _request: web.Request) -> web.Response:
+    async def handle(self, _request: web.Request) -> web.Response:
         """Answer 200 with the log's head, or 503 with what is wrong."""
         try:
             async with asyncio.timeout(ANSWER_S):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 1_024
 STOP_S: Final = 5.0
-LINGER_S: Final = 2.0  # how long the rest of a refused body is read and thrown away
+LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown away
 HEAD_BYTES_MAX: Final = 8_190
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
 
@@ -57,6 +57,7 @@ async def listening(app: App) -> AsyncIterator[str]:
         on_delivery=app.delivered,
         bodies=bodies,
     )
+    await receiver.ready()
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
         site = make_site(receiver, Readyz(app.store, app.projections), limits)
@@ -72,9 +73,9 @@ def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Applicati
     """Return the routes."""
     site = web.Application(middlewares=[one_line_a_request], client_max_size=limits.body_bytes_max)
     webhook = Webhook(receiver, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s)
-    site.router.add_post(PATH, webhook)
+    site.router.add_post(PATH, webhook.handle)
     site.router.add_get("/healthz", healthz)
-    site.router.add_get("/readyz", readyz)
+    site.router.add_get("/readyz", readyz.handle)
     return site
 
 

@@ -64,6 +64,10 @@ class Receiver:
         self._bodies = bodies
         self._recent: OrderedDict[Key, asyncio.Task[None]] = OrderedDict()
 
+    async def ready(self) -> None:
+        """Wait until the tables show every delivery in the log, so that repeated ones are known."""
+        await self._projections.ask(lambda tables: None, folds=[JOBS_FOLD.name])
+
     def check_known(self, server: str) -> None:
         """Raise UnknownServer where no such server is declared."""
         self._secrets(server)
@@ -148,17 +152,21 @@ def received(delivery: Delivery) -> DeliveryReceived:
         job=delivery.job,
         task=delivery.task,
         project=delivery.project,
-        updated_date=delivery.updated_date,
+        updated_date=_true_date(delivery.updated_date),
         before_update=names if names is not None else delivery.changes,
-        before_date=delivery.before_date,
+        before_date=_true_date(delivery.before_date),
         sender=delivery.sender,
         body_hash=delivery.digest.hex(),
     )
+
+
+def _true_date(text: str | None) -> str | None:
+    """Return a date, None for what only looks like one (2026-99-99): folds compute with it."""
+    return None if _date_us(text) is None else text
 
 
 def _date_us(text: str | None) -> int | None:
     try:
         return date_us(text) if text else None
     except (ValueError, OverflowError):
-        # Digits in the right places are no date yet: 2026-99-99.
         return None

@@ -45,7 +45,7 @@ class Webhook:
         self._body_bytes_max = body_bytes_max
         self._body_s = body_s
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one delivery. The words are short and ASCII: CVAT keeps them."""
         try:
             return await self._answer(request)

@@ -1,0 +1,383 @@
+"""The webhook address, over real sockets: what is kept, what is answered, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from daemon.clock import SystemClock
+from daemon.cvat.signatures import SIGNATURE_HEADER, sign
+from daemon.ports.store import (
+    NOTHING_EXPECTED,
+    Appended,
+    DiskFull,
+    EventStore,
+    QueueFull,
+    StoreClosed,
+    StoreFailed,
+)
+from daemon.store.memory import MemoryStore
+from events.envelope import NewEvent
+from events.errors import SyncError
+from events.server import DeliveryReceived, DeliveryRefused
+from tests.daemon.http.conftest import OLD_SECRET, SECRET, Daemon, Start, delivery, reordered
+
+
+class FailingStore(MemoryStore):
+    """A store that refuses while it is told to, as a full or failing disk does."""
+
+    failure: SyncError | None = None
+
+    async def append(
+        self, events: Sequence[NewEvent], *, expects: Mapping[str, int] = NOTHING_EXPECTED
+    ) -> Appended:
+        if self.failure is not None:
+            raise self.failure
+        return await super().append(events, expects=expects)
+
+
+class SlowStore(MemoryStore):
+    """A store whose disk takes as long as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.asked = asyncio.Event()
+        self.synced = asyncio.Event()
+
+    async def append(
+        self, events: Sequence[NewEvent], *, expects: Mapping[str, int] = NOTHING_EXPECTED
+    ) -> Appended:
+        self.asked.set()
+        await self.synced.wait()
+        return await super().append(events, expects=expects)
+
+
+async def test_a_delivery_is_in_the_log_when_it_is_answered(daemon: Daemon):
+    """Promise 2: nothing acknowledged is lost. Only ids, dates and names of fields are kept."""
+    answer = await daemon.post(delivery())
+
+    assert answer.status == 204
+    reader = daemon.store.reader()
+    (row,) = reader.read()
+    fact = reader.fact(row)
+    assert (row.stream, row.actor, row.evidence) == ("server/main", "main/5", "webhook")
+    assert row.occurred_at == 1_795_341_600_000_001
+    assert isinstance(fact, DeliveryReceived)
+    assert (fact.event, fact.job, fact.task, fact.project) == ("update:job", 7, 3, 2)
+    assert (fact.before_update, fact.before_date) == (("updated_date",), "2026-11-22T09:00:00Z")
+    assert daemon.heard == [("main", fact)]
+
+
+async def test_a_repeated_delivery_with_its_keys_reordered_is_answered_and_not_kept(
+    daemon: Daemon,
+):
+    """A redelivery comes from a database that does not keep the order of keys."""
+    first = await daemon.post(delivery())
+    again = await daemon.post(reordered(delivery()))
+
+    assert reordered(delivery()) != delivery()
+    assert (first.status, again.status) == (204, 204)
+    assert len(daemon.facts()) == len(daemon.heard) == 1
+
+
+async def test_a_repeated_delivery_is_known_after_a_restart(start: Start):
+    """Newer servers repeat for days, and the memory of the process is gone then."""
+    store = MemoryStore(SystemClock())
+    store.close, closed = _never_closed, store.close  # type: ignore[method-assign]
+    async with start(store) as before:
+        await before.post(delivery())
+
+    async with start(store) as after:
+        await after.receiver.ready()
+        answer = await after.post(delivery())
+
+        assert answer.status == 204
+        assert len(after.facts()) == 1
+        assert after.heard == []
+    await closed()
+
+
+async def _never_closed() -> None:
+    """Stand for a log that outlives the process."""
+
+
+async def test_the_same_delivery_at_once_is_kept_once_and_answered_after_the_sync(start: Start):
+    """A sender that gives up and repeats must not get its 204 before the first is on disk."""
+    store = SlowStore()
+    async with start(store) as daemon:
+        posts = [asyncio.ensure_future(daemon.post(delivery())) for _ in range(5)]
+        await store.asked.wait()
+        answered_early = [post for post in posts if post.done()]
+        store.synced.set()
+        answers = await asyncio.gather(*posts)
+
+        assert answered_early == []
+        assert [answer.status for answer in answers] == [204] * 5
+        assert len(daemon.facts()) == 1
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET])
+async def test_both_secrets_count_while_one_replaces_the_other(daemon: Daemon, secret: str):
+    """A rotation that loses deliveries would be put off for ever."""
+    assert (await daemon.post(delivery(), secret=secret)).status == 204
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [None, "", "sha256=", "sha256=" + "0" * 64, sign(delivery(), "wrong"), "sha1=abc", "é" * 50],
+)
+async def test_a_wrong_signature_is_refused_and_counted(daemon: Daemon, signature: str | None):
+    """Anybody can reach the port; only who shares the secret is believed."""
+    answer = await daemon.post(delivery(), secret=None, signature=signature)
+
+    assert answer.status == 401
+    assert daemon.facts() == [DeliveryRefused(reason="signature")]
+    assert daemon.heard == []
+
+
+async def test_a_flood_of_refusals_is_a_few_events(daemon: Daemon):
+    """A stranger must not be able to fill the log, nor to go unseen."""
+    for _ in range(20):
+        await daemon.post(delivery(), secret="wrong")
+    during = daemon.facts()
+    daemon.clock.seconds += 61
+    await daemon.post(delivery(), secret="wrong")
+
+    assert during == [DeliveryRefused(reason="signature")]
+    assert daemon.facts() == [*during, DeliveryRefused(reason="signature", count=20)]
+
+
+async def test_what_was_counted_last_is_recorded_too(daemon: Daemon):
+    """The daemon flushes from time to time and when it stops."""
+    for _ in range(3):
+        await daemon.post(delivery(), secret="wrong")
+
+    await daemon.receiver.refusals.flush()
+
+    assert daemon.facts()[1:] == [DeliveryRefused(reason="signature", count=2)]
+
+
+@pytest.mark.parametrize("body", [delivery()[:-20], b"", b"[]", b"{}", b'{"event": 7}', b"\xff"])
+async def test_what_is_signed_and_no_delivery_is_refused_for_good(daemon: Daemon, body: bytes):
+    """Truncated JSON does not get better by being sent again, so a 4xx ends it."""
+    answer = await daemon.post(body)
+
+    assert answer.status == 400
+    assert daemon.facts() == [DeliveryRefused(reason="unreadable")]
+
+
+@pytest.mark.parametrize("event", ["update:job", "create:hologram", "ping", "teleport:job"])
+async def test_an_unknown_event_is_recorded_like_a_known_one(daemon: Daemon, event: str):
+    """A newer server knows more events, and each may be the hint that matters."""
+    answer = await daemon.post(delivery(event))
+
+    assert answer.status == 204
+    (fact,) = daemon.facts()
+    assert isinstance(fact, DeliveryReceived)
+    assert fact.event == event
+
+
+@pytest.mark.parametrize("date", ["2026-99-99T00:00:00Z", "0001-01-01T00:00:00+14:00", "soon"])
+async def test_a_date_that_is_none_spoils_nothing(daemon: Daemon, date: str):
+    """Dates come from outside, and must neither raise nor stop a delivery."""
+    answer = await daemon.post(delivery(updated_date=date))
+
+    assert answer.status == 204
+    assert len(daemon.facts()) == 1
+    # The folds read the date too, and one that raises would stop all of them for ever.
+    await daemon.receiver.ready()
+
+
+async def test_a_server_that_is_not_declared_gets_404_and_no_stream(daemon: Daemon):
+    """A stranger must not be able to make streams in the log."""
+    answer = await daemon.post(delivery(), server="nobody")
+
+    assert answer.status == 404
+    assert daemon.facts() == []
+
+
+async def test_a_body_of_10_mb_is_refused_before_it_is_read(daemon: Daemon):
+    """Memory is for labels; the length that is announced is enough to refuse."""
+    reader, writer = await _connected(daemon)
+    writer.write(_head("Content-Length: 10485760"))
+
+    status = await reader.readline()
+
+    assert b" 413 " in status
+    assert daemon.facts() == [DeliveryRefused(reason="too large")]
+    writer.close()
+
+
+async def test_a_body_that_grows_past_the_limit_is_refused_on_the_way(start: Start):
+    """A chunked body announces nothing."""
+    async with start(body_bytes_max=1_024) as daemon:
+        reader, writer = await _connected(daemon)
+        writer.write(_head("Transfer-Encoding: chunked") + b"400\r\n" + b"x" * 1_024 + b"\r\n")
+        writer.write(b"1\r\nx\r\n")
+
+        status = await reader.readline()
+
+        assert b" 413 " in status
+        writer.close()
+
+
+async def test_a_body_that_never_ends_is_given_up(start: Start):
+    """A sender may die in the middle of a body; 408 is an answer that CVAT sends again after."""
+    async with start(request_s=0.2) as daemon:
+        reader, writer = await _connected(daemon)
+        writer.write(_head("Content-Length: 100") + b"{")
+
+        status = await reader.readline()
+
+        assert b" 408 " in status
+        assert daemon.facts() == [DeliveryRefused(reason="too slow")]
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /webhooks/cvat/main HTT", b"GET / HTTP/1.1\r\nA: b\r\n"]
+)
+async def test_a_connection_that_says_nothing_whole_is_closed(start: Start, said: bytes):
+    """Slow loris: a thousand half requests would else hold a thousand connections for ever."""
+    async with start(request_s=0.2) as daemon:
+        reader, writer = await _connected(daemon)
+        writer.write(said)
+
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_one_connection_too_many_is_told_to_come_again(start: Start):
+    """Newer servers repeat after a 503; a refused connection looks like an outage to people."""
+    async with start(connections_max=1) as daemon:
+        _, held = await _connected(daemon)
+        reader, writer = await _connected(daemon)
+
+        answer = await reader.read()
+
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: " in answer
+        held.close()
+        writer.close()
+        await _until_free(daemon)
+        assert (await daemon.post(delivery())).status == 204
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        QueueFull("more waits than there is room for"),
+        StoreFailed("the disk failed"),
+        DiskFull("no room on the disk"),
+        StoreClosed("the log is closed"),
+    ],
+)
+async def test_what_cannot_be_recorded_is_answered_503_and_taken_when_it_comes_again(
+    start: Start, failure: SyncError
+):
+    """Newer servers repeat after 5xx, and give up for good after 4xx."""
+    store = FailingStore(SystemClock())
+    async with start(store) as daemon:
+        store.failure = failure
+        refused = await daemon.post(delivery())
+        store.failure = None
+        taken = await daemon.post(delivery())
+
+        assert (refused.status, taken.status) == (503, 204)
+        assert int(refused.headers["Retry-After"]) > 0
+        assert len(daemon.facts()) == len(daemon.heard) == 1
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_recorded_later(start: Start):
+    """A full log must not turn a 401 into a 500, nor lose the count."""
+    store = FailingStore(SystemClock())
+    async with start(store) as daemon:
+        store.failure = QueueFull("full")
+        answer = await daemon.post(delivery(), secret="wrong")
+        store.failure = None
+        await daemon.receiver.refusals.flush()
+
+        assert answer.status == 401
+        assert daemon.facts() == [DeliveryRefused(reason="signature")]
+
+
+async def test_a_sender_that_hangs_up_while_the_disk_works_stops_nothing(start: Start):
+    """The event was on its way; whoever asks again is told that it is known."""
+    store = SlowStore()
+    async with start(store) as daemon:
+        _, writer = await _connected(daemon)
+        body = delivery()
+        writer.write(_head(f"Content-Length: {len(body)}", sign(body, SECRET)) + body)
+        await store.asked.wait()
+        writer.close()
+        store.synced.set()
+        again = await daemon.post(body)
+
+        assert again.status == 204
+        assert len(daemon.facts()) == 1
+
+
+async def test_the_raw_body_is_kept_beside_the_log(start: Start):
+    """For people who want to look up what came; the log holds only what may be believed."""
+    async with start() as daemon:
+        await daemon.post(delivery())
+        await daemon.post(delivery(), secret="wrong")
+
+    with contextlib.closing(sqlite3.connect(daemon.folder / "deliveries.db")) as conn:
+        rows = conn.execute("SELECT server, body_hash, body FROM bodies").fetchall()
+    (fact,) = [fact for _, fact in daemon.heard]
+    assert rows == [("main", fact.body_hash, delivery())]
+
+
+async def test_answers_never_repeat_what_was_sent(daemon: Daemon):
+    """CVAT keeps answers and shows them to people."""
+    body = json.dumps({"event": "<script>"}).encode()
+    url = f"{daemon.address}/webhooks/cvat/main"
+    async with daemon.session.post(
+        url, data=body, headers={SIGNATURE_HEADER: sign(body, SECRET)}
+    ) as answer:
+        text = await answer.text()
+
+    assert "script" not in text
+    assert text.isascii()
+
+
+async def test_health_is_answered_and_readiness_follows_the_log(start: Start):
+    """A load balancer asks the one, a restart script the other."""
+    store: EventStore = FailingStore(SystemClock())
+    async with start(store) as daemon:
+        await daemon.post(delivery())
+        health = await daemon.session.get(f"{daemon.address}/healthz")
+        ready = await daemon.session.get(f"{daemon.address}/readyz")
+
+        assert (health.status, ready.status) == (200, 200)
+        assert await ready.json() == {"ready": True, "position": 1}
+
+
+async def _connected(daemon: Daemon) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = daemon.address.removeprefix("http://").split(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def _until_free(daemon: Daemon) -> None:
+    """Wait until the closed connections are forgotten."""
+    while True:
+        reader, writer = await _connected(daemon)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        status = await reader.readline()
+        writer.close()
+        if b" 200 " in status:
+            return
+
+
+def _head(length: str, signature: str = "") -> bytes:
+    return (
+        "POST /webhooks/cvat/main HTTP/1.1\r\nHost: x\r\n"
+        f"{SIGNATURE_HEADER}: {signature}\r\n{length}\r\n\r\n"
+    ).encode()
