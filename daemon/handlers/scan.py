@@ -193,7 +193,7 @@ class _Scan:
         if (last.rejected, last.rejected_digest) != (reason, digest):
             await self._appender().reject(reason, digest=digest, removed=gone)
         return msgspec.structs.replace(
-            report, outcome="held", reason=reason, hint=hint, removed=gone, looked_at=None
+            report, outcome="held", reason=reason, hint=hint, removed=gone
         )
 
     def _appender(self, written_at: int | None = None) -> Appender:

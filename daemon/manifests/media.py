@@ -18,7 +18,7 @@ PATH_CHARS_MAX: Final = 4_096
 FOLDERS_KNOWN_MAX: Final = 10_000
 IMAGE_PIXELS_MAX: Final = 2**28
 # Formats with a decoder in Pillow that needs no other program (EPS starts Ghostscript).
-IMAGE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "MPO", "PPM")
+IMAGE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
 
 
 class MediaRefused(SyncError):

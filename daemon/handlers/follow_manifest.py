@@ -1,0 +1,50 @@
+"""Keep a dataset at its manifest: scan at start, after changes, and now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from config.settings import Dataset as DatasetSettings
+from daemon.clock import Clock
+from daemon.handlers.scan import ScanReport, scan
+from daemon.manifests.source import Look
+from daemon.manifests.watch import ManifestWatch
+from daemon.ports.projections import Projections
+from daemon.ports.store import EventStore, QueueFull, WrongVersion
+
+
+async def follow_manifest(
+    dataset: str,
+    settings: DatasetSettings,
+    *,
+    store: EventStore,
+    projections: Projections,
+    clock: Clock,
+    told: Callable[[ScanReport], None],
+    scratch: Path | None = None,
+) -> None:
+    """Scan whenever the manifest may have changed, until cancelled.
+
+    told  is given every report, e.g. to log it
+    """
+    seen: Look | None = None
+    async with ManifestWatch(dataset, settings, clock) as watch:
+        async for _ in watch:
+            try:
+                report = await scan(
+                    dataset,
+                    settings,
+                    store=store,
+                    projections=projections,
+                    clock=clock,
+                    seen=seen,
+                    scratch=scratch,
+                )
+            except (WrongVersion, QueueFull):
+                watch.look_again()
+                continue
+            seen = report.looked_at
+            if report.outcome == "waiting":
+                watch.look_again()
+            told(report)
