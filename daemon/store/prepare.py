@@ -17,6 +17,7 @@ STREAM_BYTES_MAX: Final = 512
 ACTOR_BYTES_MAX: Final = 512
 EVENTS_PER_APPEND_MAX: Final = 100_000
 PAYLOAD_BYTES_MAX: Final = 64 * 2**20
+APPEND_BYTES_MAX: Final = 256 * 2**20
 COMPRESS_BYTES_MIN: Final = 1024  # below, zlib saves less than it costs
 ZLIB_LEVEL: Final = 1
 
@@ -88,7 +89,7 @@ def unpack(codec: str, stored: bytes) -> bytes:
         raise UnreadablePayload("stored in a codec that this release does not know", codec=codec)
     inflate = zlib.decompressobj()
     try:
-        spelled = inflate.decompress(stored, PAYLOAD_BYTES_MAX)
+        spelled = inflate.decompress(stored, PAYLOAD_BYTES_MAX + 1)
     except zlib.error as exc:
         raise UnreadablePayload("compressed bytes are damaged", reason=str(exc)) from exc
     if not inflate.eof or inflate.unused_data:
@@ -123,7 +124,10 @@ def _stored(
     prepared = [_one(event, one, salt, lifted) for event, one in encoded]
     packed = {name: pack(spelled) for name, spelled in lifted.items()}
     size = sum(len(one.payload) for one in prepared)
-    return Batch(prepared, packed, expects, size + sum(len(b.stored) for b in packed.values()))
+    size += sum(len(blob.stored) for blob in packed.values())
+    if size > APPEND_BYTES_MAX:
+        raise EventRefused("an append is too large", bytes=size, limit=APPEND_BYTES_MAX)
+    return Batch(prepared, packed, expects, size)
 
 
 def _one(event: NewEvent, one: Encoded, salt: bytes, lifted: dict[bytes, bytes]) -> Prepared:

@@ -39,6 +39,7 @@ KEYS_NAME: Final = "keys"
 
 QUEUE_APPENDS_MAX: Final = 10_000
 QUEUE_BYTES_MAX: Final = 128 * 2**20
+QUIET_S: Final = 60.0
 GROUP_EVENTS_MAX: Final = 20_000
 GROUP_BYTES_MAX: Final = 32 * 2**20
 
@@ -240,7 +241,11 @@ class SqliteStore:
     def _take(self) -> tuple[list[_Append], _Sign | _Stop | None]:
         group: list[_Append] = []
         events = size = 0
-        order: _Order = self._orders.get()
+        try:
+            # Woken from a long quiet only to sign what is not signed yet.
+            order: _Order = self._orders.get(timeout=QUIET_S if self._writer.unsigned else None)
+        except Empty:
+            return group, None
         while isinstance(order, _Append):
             group.append(order)
             events += len(order.batch.events)

@@ -26,6 +26,7 @@ WAL_BYTES_IDLE: Final = 4 * 2**20
 WAL_BYTES_CAP: Final = 48 * 2**20
 SIGN_EVENTS_IDLE: Final = 4_000
 SIGN_EVENTS_CAP: Final = 20_000
+SIGN_S: Final = 60.0  # so long a tail may stay unproven where few events come
 FORCED_CHECKPOINT_WAIT_MS: Final = 200
 
 # What a commit and an event add to the WAL besides the payload, about: whole pages
@@ -49,6 +50,7 @@ class LogWriter:
         self._clock = clock
         self._publish = publish
         self._wal_bytes = 0
+        self._signed_at_s = clock.monotonic_s()
         self._leaves: list[bytes] = []  # committed, not in the frontier yet
         try:
             self._conn = open_writer(path)
@@ -85,10 +87,16 @@ class LogWriter:
         self._written(placing)
         return outcomes
 
+    @property
+    def unsigned(self) -> int:
+        """How many events lie after the last checkpoint."""
+        return self.head.position - self._signed
+
     def tidy(self, *, idle: bool) -> None:
-        """Sign and empty the WAL where that is due. Raises nothing that loses an event."""
-        unsigned = self.head.position - self._signed
-        if unsigned >= (SIGN_EVENTS_IDLE if idle else SIGN_EVENTS_CAP):
+        """Sign and empty the WAL where that is due. Whatever fails, no event is lost."""
+        late = self._clock.monotonic_s() - self._signed_at_s >= SIGN_S
+        due = 1 if late else SIGN_EVENTS_IDLE if idle else SIGN_EVENTS_CAP
+        if self.unsigned >= due:
             self.sign()
         if self._wal_bytes >= WAL_BYTES_CAP:
             self._empty_wal("RESTART")
@@ -263,6 +271,7 @@ class LogWriter:
         except sqlite3.Error as exc:
             raise translated(exc, self._path) from exc
         self._signed = position
+        self._signed_at_s = self._clock.monotonic_s()
         self._wal_bytes += _WAL_BYTES_PER_GROUP
 
     def _write_published(self, note: str) -> None:

@@ -265,6 +265,48 @@ async def test_the_store_signs_by_itself_as_the_log_grows(
     await store.close()
 
 
+async def test_a_tail_does_not_stay_unproven_for_long(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quiet server gives few events; they must be proven before the next thousand."""
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    await store.append([noted(clock)])
+    await store.append([noted(clock)])
+    assert store._writer.unsigned == 2
+
+    await clock.sleep(writer.SIGN_S)
+    await store.append([noted(clock)])
+    await store.append([noted(clock)])  # answered once the writer had signed
+
+    assert store._writer.unsigned == 1
+    await store.close()
+
+
+async def test_the_writer_wakes_from_a_quiet_to_sign(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last events before a night must not stay unproven until the morning."""
+    monkeypatch.setattr(sqlite, "QUIET_S", 0.01)
+    monkeypatch.setattr(writer, "SIGN_S", 0.0)
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    signed, loop, sign = asyncio.Event(), asyncio.get_running_loop(), store._writer.sign
+    tidy = store._writer.tidy
+    monkeypatch.setattr(store._writer, "tidy", lambda idle: None)
+    await store.append([noted(clock)])
+
+    def sign_and_tell() -> object:
+        checkpoint = sign()
+        loop.call_soon_threadsafe(signed.set)
+        return checkpoint
+
+    monkeypatch.setattr(store._writer, "sign", sign_and_tell)
+    monkeypatch.setattr(store._writer, "tidy", tidy)
+    await signed.wait()
+
+    assert verify(store.path).proven_upto == 1
+    await store.close()
+
+
 async def test_the_signing_key_is_for_its_owner_alone(tmp_path: Path, clock: FakeClock) -> None:
     """Who reads the key can sign another history."""
     await written(tmp_path, clock)
