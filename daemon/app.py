@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from events.server import DeliveryReceived
 
 FOLDER_MODE: Final = 0o750
+SCRATCH_NAME: Final = "scratch"
 STORE_STOP_S: Final = 30.0
 PROJECTIONS_STOP_S: Final = 10.0
 CLIENTS_STOP_S: Final = 5.0
@@ -39,6 +41,10 @@ class BadSettings(SyncError):
 
 class NeedsRestart(SyncError):
     """Settings changed that cannot change while the daemon runs."""
+
+
+class DataFolderUnusable(SyncError):
+    """The data folder cannot be made, or not be written by this user."""
 
 
 class UnknownServer(SyncError):
@@ -120,6 +126,11 @@ class App:
     def folder(self) -> Path:
         """The data folder."""
         return load.data_folder(self.settings)
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for temporary files as large as a manifest; /tmp may be memory."""
+        return self.folder / SCRATCH_NAME
 
     def server(self, name: str) -> Server:
         """Return the settings of a server. Raises UnknownServer."""
@@ -265,8 +276,23 @@ async def _open_store(app: App) -> EventStore:
         app.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         return app.folder / LOG_NAME
 
-    path = await asyncio.to_thread(made)
-    return await SqliteStore.open(path, app.clock, publish=app.settings.checkpoints.publish)
+    def cleared() -> None:
+        # What a killed process left behind; the lock is ours, so nobody else is at work there.
+        shutil.rmtree(app.scratch, ignore_errors=True)
+        app.scratch.mkdir()
+
+    try:
+        path = await asyncio.to_thread(made)
+        store = await SqliteStore.open(path, app.clock, publish=app.settings.checkpoints.publish)
+        await asyncio.to_thread(cleared)
+    except OSError as exc:
+        raise DataFolderUnusable(
+            "the data folder cannot be used",
+            folder=str(app.folder),
+            reason=exc.strerror or str(exc),
+            hint="become a member of the group that owns it, or set another `folder` in [data]",
+        ) from exc
+    return store
 
 
 async def _open_projections(app: App) -> Projections:

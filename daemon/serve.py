@@ -15,6 +15,7 @@ from config import load
 from daemon import logs
 from daemon.app import App, load_settings, open_app
 from daemon.control import server as control
+from daemon.following import follow_manifests
 from daemon.http import listener
 from daemon.notify import notify, watchdog_s
 from daemon.watching import watch_servers
@@ -61,6 +62,7 @@ async def _watchdog(app: App) -> None:
 TASKS: Final[tuple[Task, ...]] = (
     Task("projector", _follow),
     Task("watchdog", _watchdog),
+    Task("manifests", follow_manifests, anew=True),
     Task("jobs", watch_servers, anew=True),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import http.client
 import json
 import socket
@@ -46,19 +47,23 @@ def call(path: Path, name: str, arguments: Json) -> Iterator[Json] | None:
     connection = _UnixConnection(path)
     try:
         connection.connect()
-    except (FileNotFoundError, ConnectionRefusedError):
-        # A socket that refuses was left behind by a daemon that was killed.
+    except OSError as exc:
         connection.close()
-        return None
-    except PermissionError as exc:
-        raise DaemonRefused(
+        # A socket that refuses was left behind by a daemon that was killed.
+        if isinstance(exc, FileNotFoundError | ConnectionRefusedError):
+            return None
+        raise _not_connected(path, exc) from exc
+    return _objects(connection, name, arguments)
+
+
+def _not_connected(path: Path, exc: OSError) -> SyncError:
+    if isinstance(exc, PermissionError):
+        return DaemonRefused(
             "this user may not talk to the daemon",
             socket=str(path),
             hint=f"join the group {_group(path)} of its data folder, then log in again",
-        ) from exc
-    except OSError as exc:
-        raise DaemonGone("the daemon does not answer", socket=str(path), reason=str(exc)) from exc
-    return _objects(connection, name, arguments)
+        )
+    return DaemonGone("the daemon does not answer", socket=str(path), reason=str(exc))
 
 
 def _objects(connection: _UnixConnection, name: str, arguments: Json) -> Iterator[Json]:
@@ -87,8 +92,6 @@ def _gone(name: str, reason: str) -> DaemonGone:
 
 
 def _group(path: Path) -> str:
-    import grp
-
     try:
         return grp.getgrgid(path.stat().st_gid).gr_name
     except (OSError, KeyError):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NOT_TAKEN: Final = frozenset({"waiting", "held", "rejected"})
 
+# How often a manifest is looked at until it is quiet.
+LOOKS_MAX: Final = 5
+
 
 class NoManifest(SyncError):
     """There is nothing at the manifest's path."""
@@ -112,16 +115,22 @@ async def scan(app: App, args: ScanDataset) -> AsyncGenerator[Json, None]:
     names = sorted(app.settings.datasets) if args.name is None else [args.name]
     not_taken = False
     for name in names:
-        report = await read(
-            name,
-            app.dataset(name),
-            store=app.store,
-            projections=app.projections,
-            clock=app.clock,
-            accept=args.accept,
-            dry_run=args.dry_run,
-            actor=app.actor,
-        )
+        for _ in range(LOOKS_MAX):
+            report = await read(
+                name,
+                app.dataset(name),
+                store=app.store,
+                projections=app.projections,
+                clock=app.clock,
+                accept=args.accept,
+                dry_run=args.dry_run,
+                actor=app.actor,
+                scratch=app.scratch,
+            )
+            if report.outcome != "waiting":
+                break
+            # It was written a moment ago. Who asks for a scan wants it taken, not put off.
+            await app.clock.sleep(app.dataset(name).quiet_s)
         found = msgspec.to_builtins(msgspec.structs.replace(report, looked_at=None))
         del found["looked_at"]
         yield {"kind": "scan", **found}
