@@ -66,6 +66,7 @@ class Observer:
         self._reads = asyncio.Semaphore(READS_AT_ONCE_MAX)
         self._tasks: asyncio.TaskGroup | None = None
         self._waiting: list[int] = []
+        self._asked = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         # What a read showed at which date: not every date moves for an annotation.
@@ -81,6 +82,10 @@ class Observer:
             self._hints[job] = asyncio.Event()
             self._idle.clear()
             self._tasks.create_task(self._attend(job), name=f"job {self.watch.server}/{job}")
+
+    def look(self) -> None:
+        """Ask the server now what changed, not only when the next poll is due."""
+        self._asked.set()
 
     async def idle(self) -> None:
         """Wait until no job has anything left to do."""
@@ -176,7 +181,8 @@ class Observer:
         """Ask from time to time what changed lately."""
         cursor = ""
         while True:
-            await self.clock.sleep(self.poll_s)
+            await self._hinted(self._asked, self.poll_s)
+            self._asked.clear()
             try:
                 seen = {
                     row["id"]: row["updated_date"]

@@ -30,9 +30,14 @@ async def _watch(app: App, name: str) -> None:
     observer = await _connected(app, name)
 
     def heard(server: str, delivery: DeliveryReceived) -> None:
+        if server != name:
+            return
         in_scope = not observer.projects or delivery.project in observer.projects
-        if server == name and delivery.job is not None and in_scope:
+        if delivery.job is not None and in_scope:
             observer.hint(delivery.job)
+        elif delivery.job is None:
+            # A new hook, task or project: there may be jobs that nobody told of.
+            observer.look()
 
     with app.hearing_deliveries(heard):
         await observer.run()
