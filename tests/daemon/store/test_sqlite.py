@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.ports.store import DiskFull, QueueFull, StoreFailed
-from daemon.store import sqlite, writer
+from daemon.ports.store import DiskFull, EventRefused, QueueFull, StoreFailed
+from daemon.store import prepare, rows, sqlite, writer
 from daemon.store.checkpoints import BadCheckpoint, BadKey, read_note, read_public_key
 from daemon.store.driver import has_wal_reset_bug, sqlite3
 from daemon.store.lock import DataFolderLocked, FolderLock
@@ -375,7 +375,91 @@ async def test_the_wal_is_emptied_as_it_grows(
     await store.close()
 
 
+async def test_an_append_has_limits(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes from outside is bounded somewhere; here is the last place to do it."""
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    large = noted(clock, value=[os.urandom(500).hex() for _ in range(3)])
+    for name, limit in [
+        ("EVENTS_PER_APPEND_MAX", 1),
+        ("PAYLOAD_BYTES_MAX", 2_000),
+        ("APPEND_BYTES_MAX", 1_000),
+    ]:
+        with monkeypatch.context() as limited:
+            limited.setattr(prepare, name, limit)
+            with pytest.raises(EventRefused):
+                await store.append([large, large] if limit == 1 else [large])
+
+    assert (await store.append([large])).positions == (1,)
+    await store.close()
+
+
+async def test_a_cancelled_opening_gives_the_folder_back(tmp_path: Path, clock: FakeClock) -> None:
+    """A stop during a slow start must not leave a connection behind that nobody closes."""
+    lock = FolderLock(tmp_path)
+    lock.release()
+    opening = asyncio.ensure_future(SqliteStore.open(tmp_path / "log.db", clock))
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+
+    async with asyncio.timeout(20):
+        store = None
+        while store is None:
+            store = await opened(tmp_path / "log.db", clock)
+
+    assert (await store.append([noted(clock)])).positions == (1,)
+    await store.close()
+
+
+async def opened(path: Path, clock: FakeClock) -> SqliteStore | None:
+    """Open a log, or return None while another owns it."""
+    try:
+        return await SqliteStore.open(path, clock)
+    except DataFolderLocked:
+        return await asyncio.sleep(0)
+
+
+async def test_names_that_were_forgotten_are_asked_of_the_file(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log of a million streams must not keep a million names in memory."""
+    monkeypatch.setattr(writer, "NAMES_KEPT_MAX", 2)
+    monkeypatch.setattr(rows, "NAMES_KEPT_MAX", 2)
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    for number in range(12):
+        expects = {"job/0": (number + 4) // 5}
+        await store.append([noted(clock, f"job/{number % 5}")], expects=expects)
+
+    reader = store.reader()
+    names = [event.stream for event in reader.read()]
+    reader.close()
+
+    assert names == [f"job/{number % 5}" for number in range(12)]
+    await store.close()
+
+
 # A disk without room.
+
+
+async def test_a_checkpoint_that_cannot_be_written_is_said(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """Whoever asked for one is told; what was acknowledged is on disk all the same."""
+    publish = tmp_path / "elsewhere" / "checkpoint"
+    store = await SqliteStore.open(tmp_path / "log.db", clock, publish=publish)
+    await store.append([noted(clock)])
+    publish.parent.write_text("a file where a folder should be")
+
+    with pytest.raises(StoreFailed, match="could not be published"):
+        await store.checkpoint()
+
+    publish.parent.unlink()
+    await store.append([noted(clock)])
+    await store.close()
+    assert verify(store.path, against=publish).problems == ()
 
 
 async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, clock: FakeClock) -> None:
