@@ -43,7 +43,7 @@ from projections.scan import (
     removal_conflict,
     seen_by,
 )
-from projections.streams import STREAMS, versions
+from projections.streams import STREAMS, Stream, versions
 from projections.tables import Tables
 
 
@@ -112,14 +112,20 @@ def current(tables: Tables, dataset: str, sample: str) -> Current | None:
     return Current(row.document, labels_of(tables, dataset, sample)) if row else None
 
 
-def stream_versions(tables: Tables, dataset: str) -> dict[str, int]:
-    """Return the versions of the dataset's stream and of the streams of all its runs."""
+def streams_of(tables: Tables, dataset: str) -> list[Stream]:
+    """Return the dataset's stream, if there is one, and those of all its runs."""
     prefix = f"run/{dataset}/"
     runs = takewhile(
         lambda row: row.stream.startswith(prefix), tables.scan(STREAMS, start=(prefix,))
     )
-    stream = dataset_stream(dataset)
-    return {**versions(tables, [stream]), **{row.stream: row.version for row in runs}}
+    own = tables.get(STREAMS, dataset_stream(dataset))
+    return [*([own] if own else []), *runs]
+
+
+def stream_versions(tables: Tables, dataset: str) -> dict[str, int]:
+    """Return the versions of the dataset's stream and of the streams of all its runs."""
+    none = {dataset_stream(dataset): 0}
+    return none | {row.stream: row.version for row in streams_of(tables, dataset)}
 
 
 def scanned_digests(

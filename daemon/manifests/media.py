@@ -30,7 +30,7 @@ class MediaPlaces:
 
     def __init__(self, folder: Path, media_roots: Sequence[Path]) -> None:
         self._bases = (folder, *media_roots)
-        self._roots = tuple(Path(os.path.realpath(base)) for base in self._bases)
+        self.roots = tuple(Path(os.path.realpath(base)) for base in self._bases)
         self._folders: dict[str, str] = {}
 
     def resolve(self, filepath: object) -> Path:
@@ -55,7 +55,7 @@ class MediaPlaces:
         )
 
     def _allowed(self, found: Path) -> Path:
-        if not is_below(found, self._roots):
+        if not is_below(found, self.roots):
             raise MediaRefused(
                 "the file lies outside of the dataset's folders",
                 hint="name its folder in `media_roots` of the dataset to allow it",
