@@ -12,6 +12,7 @@ BODY_BYTES_MAX = 256 * 1024 * 1024
 RECEIVER_TIMEOUT_S = 10.0
 # CVAT keeps at most this much of what a receiver answers.
 ANSWER_BYTES_MAX = 1024 * 1024
+SHUTDOWN_S = 1.0
 
 Dispatch: TypeAlias = Callable[
     [str, str, str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]
@@ -28,9 +29,9 @@ class Edge:
     async def start(self, port: int) -> int:
         """Listen on loopback; returns the port."""
         server = web.Server(self._handle)
-        self.runner = web.ServerRunner(server)
+        self.runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await self.runner.setup()
-        site = web.TCPSite(self.runner, "127.0.0.1", port, shutdown_timeout=1.0)
+        site = web.TCPSite(self.runner, "127.0.0.1", port)
         await site.start()
         [address] = self.runner.addresses
         return int(address[1])
@@ -49,7 +50,8 @@ class Edge:
         except ConnectionError:
             if request.transport is not None:
                 request.transport.abort()
-            raise
+            # Nobody reads this any more; the server wants an answer all the same.
+            return web.Response(status=500)
         response = web.Response(status=status, body=content or None)
         for name, value in headers.items():
             for line in value.split("\n"):

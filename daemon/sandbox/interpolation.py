@@ -11,7 +11,7 @@ import numpy as np
 
 from daemon.sandbox.errors import crashed
 from daemon.sandbox.model import Annotation
-from daemon.sandbox.unsupported import unsupported
+from daemon.sandbox.unsupported import POLY_TRACKS, unsupported
 
 LINEAR = {"rectangle", "ellipse", "cuboid", "skeleton"}
 
@@ -65,7 +65,7 @@ def _mover(left: Annotation, right: Annotation) -> Callable[[float], Annotation]
     if left["type"] == "mask" or (left["type"] == "points" and len(start) != 2):
         return None
     if left["type"] in {"polygon", "polyline"}:
-        raise unsupported("a track of polygons or polylines that is cut at a job's border")
+        raise unsupported(POLY_TRACKS)
     origin, step = np.asarray(start, float), np.subtract(stop, start)
     turn = _turn(left["rotation"], right["rotation"])
 

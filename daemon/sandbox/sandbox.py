@@ -24,7 +24,7 @@ from daemon.sandbox.model import User
 from daemon.sandbox.outbox import OnDelivery, Outbox
 from daemon.sandbox.routes import OPEN, TABLE, template
 from daemon.sandbox.state import State
-from daemon.sandbox.unsupported import unsupported
+from daemon.sandbox.unsupported import ENDPOINTS, unsupported
 
 VERSIONS = ("2.15", "2.73")
 DEFAULT_USERS = {"admin": "admin", "annotator1": "pw1", "annotator2": "pw2"}
@@ -204,7 +204,7 @@ class Sandbox:
         handler = TABLE.get((call.method, shape))
         call.caller = self._caller(call)
         if handler is None:
-            raise unsupported(f"{call.method} {shape}") if shape.startswith("/api") else not_found()
+            raise _no_handler(call.method, shape)
         if handler not in OPEN:
             user, named = call.user, call.organization
             if named is not None and not (user.is_admin or user.id in named.members):
@@ -254,6 +254,15 @@ class Sandbox:
                 **known,
             }
         )
+
+
+def _no_handler(method: str, shape: str) -> Refused:
+    """Make the answer to a request that no endpoint takes."""
+    if method in ENDPOINTS.get(shape, ()):
+        return unsupported(f"{method} {shape}")
+    if any(known == shape for _, known in TABLE):
+        return Refused(405, {"detail": f'Method "{method}" not allowed.'})
+    return not_found()
 
 
 def _broken(fault: RequestFault) -> Reply:

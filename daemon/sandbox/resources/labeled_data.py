@@ -15,12 +15,19 @@ from daemon.sandbox.resources.jobs import job_of
 from daemon.sandbox.resources.tasks import task_of
 from daemon.sandbox.routes import route
 from daemon.sandbox.tracks import cut_for_jobs
+from daemon.sandbox.unsupported import FILE_EXPORT, FILE_IMPORT, unsupported
 
 EMPTY: Json = {"tags": [], "shapes": [], "tracks": []}
 
 
 def _reader(call: Call, task: Task) -> Reader:
     return Reader(call.state.labels_of(task))
+
+
+def _no_file(call: Call, what: str) -> None:
+    """Refuse a request that names a file format: it means an export or an import."""
+    if call.param("format") is not None:
+        raise unsupported(what)
 
 
 def _action(call: Call) -> str:
@@ -67,6 +74,7 @@ def _of_job(parts: list[Json]) -> Json:
 async def job_read(call: Call) -> Reply:
     """Send all annotations of a job."""
     job = job_of(call)
+    _no_file(call, FILE_EXPORT)
     return Reply(body=_reader(call, call.state.tasks[job.task]).document(job))
 
 
@@ -74,6 +82,7 @@ async def job_read(call: Call) -> Reply:
 async def job_replace(call: Call) -> Reply:
     """Replace all annotations of a job; what comes without an id gets a new one."""
     job = job_of(call)
+    _no_file(call, FILE_IMPORT)
     document = clean(DOCUMENT, call.json)
     parts = [(job, document)]
     return Reply(body=_write(call, call.state.tasks[job.task], "replace", parts, _of_job))
@@ -101,6 +110,7 @@ async def job_clear(call: Call) -> Reply:
 async def task_read(call: Call) -> Reply:
     """Send the annotations of all jobs, where jobs overlap merged as CVAT does."""
     task = task_of(call)
+    _no_file(call, FILE_EXPORT)
     reader = _reader(call, task)
     jobs = call.state.jobs_of(task)
     return Reply(body=merged(task, jobs, [reader.document(job) for job in jobs]))
@@ -110,6 +120,7 @@ async def task_read(call: Call) -> Reply:
 async def task_replace(call: Call) -> Reply:
     """Replace the annotations of all jobs; tracks are cut at the jobs' borders."""
     task = task_of(call)
+    _no_file(call, FILE_IMPORT)
     return _write_task(call, task, "replace")
 
 

@@ -20,7 +20,7 @@ from daemon.sandbox.forms import Form, parse_form
 from daemon.sandbox.model import Data, Task, Upload
 from daemon.sandbox.resources.tasks import media_of, task_of
 from daemon.sandbox.routes import route
-from daemon.sandbox.unsupported import unsupported
+from daemon.sandbox.unsupported import CHUNKS, OTHER_SOURCES, VIDEO_FRAMES, unsupported
 
 TUS = {"Tus-Resumable": "1.0.0"}
 FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -70,7 +70,7 @@ def _form(call: Call) -> Form:
 def _refuse_other_sources(form: Form) -> None:
     for name in form.values:
         if re.match(r"(server_files|remote_files|cloud_storage_id|job_file_mapping)", name):
-            raise unsupported(f"task data from {name}")
+            raise unsupported(OTHER_SOURCES)
 
 
 def _open(call: Call, task: Task) -> None:
@@ -207,7 +207,7 @@ async def frame_reply(call: Call, data: Data) -> Reply:
     if kind not in {"frame", "chunk", "context_image"}:
         raise bad_request({"detail": "Data type not specified or not supported"})
     if kind != "frame" or data.is_video:
-        raise unsupported(f"data of type {kind}" if kind != "frame" else "frames of a video")
+        raise unsupported(CHUNKS if kind != "frame" else VIDEO_FRAMES)
     number = call.param("number") or ""
     if not number.isdigit() or int(number) >= data.size:
         raise bad_request("The frame number doesn't belong to the task")
