@@ -26,15 +26,17 @@ async def send_resumable(wire: Wire, path: str, name: str, size: int, pieces: Pi
     offset, failures = 0, 0
     while offset < size:
         try:
-            offset, failures = await _send_chunk(wire, upload, offset, size, pieces), 0
+            if failures:
+                await wire.clock.sleep(wire.backoff_s(failures))
+                reached = await _offset(wire, upload, size)
+                failures = 0 if reached > offset else failures
+                offset = reached
+            if offset < size:
+                offset, failures = await _send_chunk(wire, upload, offset, size, pieces), 0
         except (OutcomeUnknown, ServerUnreachable):
             failures += 1
             if failures >= wire.config.limits.attempts:
                 raise
-            await wire.clock.sleep(wire.backoff_s(failures))
-            reached = await _offset(wire, upload, size)
-            failures = 0 if reached > offset else failures
-            offset = reached
 
 
 async def _begin(wire: Wire, path: str, name: str, size: int) -> str:

@@ -18,7 +18,7 @@ from yarl import URL
 from daemon.clock import Clock
 from daemon.cvat.answers import READS, Answer, read_body, refusal
 from daemon.cvat.login import Login
-from daemon.cvat.server import BadServerConfig, PasswordLogin, ServerConfig
+from daemon.cvat.server import BadServerConfig, Limits, PasswordLogin, ServerConfig
 from daemon.ports.cvat import (
     AnswerTooLarge,
     CvatError,
@@ -182,16 +182,7 @@ class Wire:
             headers=headers,
             allow_redirects=False,
             proxy=self._proxy,
-            timeout=self._timeout(call),
-        )
-
-    def _timeout(self, call: Call) -> aiohttp.ClientTimeout:
-        limits = self.config.limits
-        size = call.body.size if isinstance(call.body, Stream) else len(call.body or b"")
-        return aiohttp.ClientTimeout(
-            total=limits.total_s + size / limits.upload_bytes_per_s_min,
-            sock_connect=limits.connect_s,
-            sock_read=limits.read_s,
+            timeout=timeout_of(call, self.config.limits),
         )
 
     async def _fetch_key(self, login: PasswordLogin) -> str:
@@ -216,6 +207,16 @@ class Wire:
         if not isinstance(key, str) or not key.isalnum():
             raise ServerUnreachable("the server's login gave no key", server=self.config.name)
         return key
+
+
+def timeout_of(call: Call, limits: Limits) -> aiohttp.ClientTimeout:
+    """Return how long a call may take: an upload the longer, the more it sends."""
+    size = call.body.size if isinstance(call.body, Stream) else len(call.body or b"")
+    return aiohttp.ClientTimeout(
+        total=limits.total_s + size / limits.upload_bytes_per_s_min,
+        sock_connect=limits.connect_s,
+        sock_read=limits.read_s,
+    )
 
 
 async def open_wire(

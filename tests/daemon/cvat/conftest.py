@@ -27,6 +27,7 @@ class InstantClock:
 
     seconds: float = 0.0
     slept: list[float] = field(default_factory=list)
+    on_sleep: Callable[[int], Awaitable[None]] | None = None
 
     def now_us(self) -> int:
         return 1_795_000_000_000_000 + int(self.seconds * 1e6)
@@ -40,6 +41,8 @@ class InstantClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.seconds += seconds
+        if self.on_sleep is not None:
+            await self.on_sleep(len(self.slept))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import traceback
 from base64 import b64encode
@@ -104,7 +105,9 @@ async def test_a_wrong_password_is_unauthorized_not_refused(script, connect):
     assert len(script.seen) == 1
 
 
-@pytest.mark.parametrize("answer", [500, "cut", (200, {}), (200, {"key": "a\r\nb"})], ids=range(4))
+@pytest.mark.parametrize(
+    "answer", [500, "cut", (200, {}), (200, ["k"]), (200, {"key": "a\r\nb"})], ids=range(5)
+)
 async def test_a_write_that_waits_for_a_login_is_not_unknown(script, connect, answer):
     """It was never sent."""
     script.on("POST", "/api/auth/login", answer)
@@ -131,6 +134,19 @@ async def test_organization_and_own_headers_go_with_each_request(script, connect
     sent = script.seen[0].headers
     assert (sent["X-Organization"], sent["X-Gate"]) == ("lab", "header-secret")
     assert sent["Accept"] == "application/vnd.cvat+json; version=2.0"
+
+
+async def test_a_login_names_no_organization(script, connect):
+    """Nobody is a member before the login; an unknown one would answer 404 to it."""
+    script.on("POST", "/api/auth/login", (200, {"key": "k"}))
+    script.on("GET", JOB, (200, {}))
+    client = await connect(
+        script.url, organization="lab", credentials=PasswordLogin("admin", PASSWORD)
+    )
+
+    await client.job(7)
+
+    assert [seen.headers.get("X-Organization") for seen in script.seen] == [None, "lab"]
 
 
 async def test_a_server_below_a_path_is_asked_below_it(script, connect):
@@ -272,6 +288,29 @@ async def test_a_configured_proxy_is_used_with_its_credentials(serve, script, co
 
     login = f"Basic {b64encode(b'user:proxy-secret').decode()}"
     assert proxy.asked == [(f"{script.url}{JOB}", login)]
+
+
+async def test_a_proxy_of_another_kind_in_the_environment_is_not_used(script, connect, monkeypatch):
+    """aiohttp speaks no SOCKS; the desktop's setting must not stop the daemon."""
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    script.on("GET", JOB, (200, {"id": 7}))
+    client = await connect(script.url, trust_env=True)
+
+    assert await client.job(7) == {"id": 7}
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_unreachable(connect):
+    """No TLS, no request: also a write is known not to have happened."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        client = await connect(url, limits={"connect_s": 0.05, "attempts": 1})
+
+        with pytest.raises(ServerUnreachable):
+            await client.create_task({})
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,9 @@ async def test_memory_does_not_grow_with_the_media(serve, connect, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_a_cancelled_upload_closes_its_file(serve, connect, tmp_path):
     """Runs are cancelled; a daemon that lives for months must not run out of descriptors."""
-    (file,) = make(tmp_path, a=32 << 20)
+    file = ("video.mp4", tmp_path / "video")
+    with file[1].open("wb") as empty:
+        empty.truncate(32 << 20)
     begun = asyncio.Event()
 
     async def stuck(request: web.Request) -> web.StreamResponse:
@@ -260,7 +262,37 @@ async def test_only_failures_without_any_progress_end_a_tus_upload(
     assert media.files == contents(files)
 
 
-async def test_a_tus_upload_that_never_gets_on_is_unknown(serve, connect, media, tmp_path):
+async def test_a_tus_upload_survives_a_server_that_restarts(connect, media, clock, tmp_path):
+    """Some seconds without anybody listening are an update, not the end of a night's upload."""
+    files = make(tmp_path, big=5_000)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", media.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    media.cut_after = [0]
+
+    async def restart(sleeps: int) -> None:
+        if sleeps == 1:
+            await site.stop()
+        if sleeps == 6:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+
+    clock.on_sleep = restart
+    client = await connect(f"http://127.0.0.1:{port}", limits={"group_bytes_max": 10})
+
+    try:
+        await client.upload_media(5, files)
+    finally:
+        await runner.cleanup()
+
+    assert media.files == contents(files)
+    assert len(clock.slept) >= 6
+
+
+async def test_a_tus_upload_that_never_gets_on_is_unknown(serve, connect, media, clock, tmp_path):
     """The attempts are counted only as long as no chunk came through."""
     media.cut_after = [0] * 100
     client = await connect(await serve(media.handle), limits={"group_bytes_max": 10})
@@ -269,6 +301,7 @@ async def test_a_tus_upload_that_never_gets_on_is_unknown(serve, connect, media,
         await client.upload_media(5, make(tmp_path, big=5_000))
 
     assert media.requests.count("PATCH Tus-Resumable") == 4
+    assert clock.slept == [0.5, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import web
 
-from daemon.cvat.server import LegacyToken
+from daemon.cvat.server import LegacyToken, Limits
+from daemon.cvat.wire import Call, Stream, timeout_of
 from daemon.ports.cvat import (
     AnswerTooLarge,
     CvatError,
@@ -257,6 +258,17 @@ async def test_a_write_whose_answer_is_too_large_is_unknown(script, connect):
         await client.patch_job(7, {})
 
 
+def test_an_upload_may_take_longer_the_more_it_sends():
+    """A video over a slow line takes hours; a silent server is noticed all the same."""
+    limits = Limits(total_s=60, read_s=30, upload_bytes_per_s_min=1_000)
+    body = Stream(lambda: pytest.fail("read"), 3_600_000, "video/mp4")
+
+    timeout = timeout_of(Call("POST", "/api/tasks/5/data", body=body), limits)
+
+    assert (timeout.total, timeout.sock_read) == (3_660, 30)
+    assert timeout_of(Call("GET", JOB), limits).total == 60
+
+
 async def test_no_more_requests_run_at_once_than_allowed(script, connect):
     """CVAT is somebody's server; a scan must not occupy all of its workers."""
     running, most = 0, 0
@@ -345,6 +357,20 @@ async def test_the_servers_words_are_one_short_printable_line(script, connect):
     assert len(reason) == 300
 
 
+async def test_a_refusal_nested_a_thousand_deep_is_a_refusal(script, connect):
+    """The deepest JSON that is decoded at all must not overflow what reads its words."""
+    deep = b"[" * 1_020 + b'"no"' + b"]" * 1_020
+
+    async def nest(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=400, body=deep, content_type="application/json")
+
+    script.on("GET", JOB, nest)
+    client = await connect(script.url)
+
+    with pytest.raises(Refused):
+        await client.job(7)
+
+
 async def test_a_page_of_html_is_not_repeated_as_a_reason(script, connect):
     """It comes from a proxy or a debug server, explains nothing and may show settings."""
 
@@ -408,7 +434,15 @@ async def test_no_answer_does_more_than_be_an_error_of_ours(script, connect, see
     chance = random.Random(seed)
 
     async def anything(request: web.Request) -> web.StreamResponse:
-        bodies = (b"[" * 900, b"\xff" * 9, b'{"a": "\\ud800"}', b"1e999", chance.randbytes(40), b"")
+        bodies = (
+            b"[" * 900,
+            b"[" * 900 + b"]" * 900,
+            b"\xff" * 9,
+            b'{"a": "\\ud800"}',
+            b"1e999",
+            chance.randbytes(40),
+            b"",
+        )
         types = ("application/json", "text/html", "nonsense", "text/plain; charset=nope")
         headers = {
             "Content-Type": chance.choice(types),
