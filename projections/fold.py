@@ -18,6 +18,7 @@ class Fold:
     """State that follows from the log alone.
 
     revision  raised when the meaning changes; the projector then rebuilds from the first event
+    tables    its own: a fold reads and writes no others, since each is rebuilt by itself
     handlers  event type → what it does to the tables; under `Fact`, the base of them all, what
               every type does that is not named here
     ignores   event types that mean nothing here, by name, so that a new one cannot be forgotten

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final, Literal
 
 import msgspec
+import msgspec.inspect
 
+from daemon.projector.rows import parts_of
 from daemon.projector.tables import create
 from daemon.store.driver import sqlite3
 from events.envelope import Recorded
@@ -133,22 +135,22 @@ class Pointers:
 
 
 def shape_of(fold: Fold) -> str:
-    """Return a hash of the tables' names, keys and row types; docstrings are left out."""
+    """Return a hash of the tables' names, keys and row types; no docstrings, no defaults."""
     shapes = [
-        [table.name, table.key, _without_words(msgspec.json.schema(table.row))]
+        [table.name, table.key, [_shape(part) for part in parts_of(table.row)]]
         for table in fold.tables
     ]
-    return hashlib.sha256(msgspec.json.encode(shapes, order="deterministic")).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(shapes)).hexdigest()[:16]
 
 
-def _without_words(schema: Any) -> Any:
-    match schema:
-        case dict():
-            return {
-                key: _without_words(one)
-                for key, one in schema.items()
-                if not (key == "description" and isinstance(one, str))
-            }
-        case list():
-            return [_without_words(one) for one in schema]
-    return schema
+def _shape(part: object) -> list[str]:
+    match part:
+        case msgspec.inspect.Field(encode_name=name, required=required):
+            return ["field", name, str(required)]
+        case msgspec.inspect.StructType(cls=cls, tag=tag):
+            return ["struct", cls.__name__, str(tag)]
+        case msgspec.inspect.LiteralType(values=values):
+            return ["literal", *sorted(map(str, values))]
+        case msgspec.inspect.Type():
+            return [type(part).__name__]
+    return []

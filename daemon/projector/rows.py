@@ -60,7 +60,12 @@ class RowText(Generic[Row]):
 
 def _may_hold_floats(row: type[msgspec.Struct]) -> bool:
     """Tell whether a float may stand anywhere in a row, be it in a member of any type."""
-    return any(isinstance(part, _FLOATS) for part in _parts(msgspec.inspect.type_info(row), set()))
+    return any(isinstance(part, _FLOATS) for part in parts_of(row))
+
+
+def parts_of(row: type[msgspec.Struct]) -> list[object]:
+    """Return the type of a row and all that it is made of, from the outside in."""
+    return list(_parts(msgspec.inspect.type_info(row), set()))
 
 
 def _parts(part: object, seen: set[int]) -> Iterator[object]:
