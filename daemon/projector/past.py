@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol, TypeVar
 
+from daemon.ports.projections import ProjectionsClosed
 from daemon.ports.store import LogReader
 from daemon.projector.view import View
 from projections.fold import Fold
@@ -72,7 +73,8 @@ class Past:
         shelf = self._nearest(folds, at)
         while shelf.position < at:
             if given_up.is_set() or self._closing.is_set():
-                raise CancelledError
+                # Who gave up does not hear it.
+                raise ProjectionsClosed("the projections were closed")
             shelf.advance(at)
         view = View(shelf.tables)
         try:

@@ -238,3 +238,25 @@ async def test_a_fold_that_fails_says_where_and_leaves_no_half_batch(
 
     assert await projections.ask(tallies, stale=True) == {}
     await projections.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_later_position_folds_only_what_lies_between(
+    store: MemoryStore, kind: str, tmp_path: Path
+) -> None:
+    """Walking through history forwards costs the walk, not a replay at every step."""
+    seen: list[int] = []
+    noting = Fold(
+        name="noting",
+        revision=1,
+        tables=(),
+        handlers={Fact: lambda _t, at, _f: seen.append(at.position)},
+    )
+    projections = await make(kind, store, (*FOLDS, noting), tmp_path)
+    await refuse(store, *"abcab")
+
+    for at in (2, 4, 4, 1):
+        await projections.ask(tallies, at=at)
+
+    await projections.close()
+    assert seen == [1, 2, 3, 4, 1]
