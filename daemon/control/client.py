@@ -14,6 +14,8 @@ from daemon.control.wire import LAST_KINDS, LINE_BYTES_MAX, PATH
 from events.errors import SyncError
 
 CONNECT_S: Final = 5.0
+# A socket that refuses was left behind by a daemon that was killed.
+NOBODY_THERE: Final = (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)
 
 Json = dict[str, Any]
 
@@ -49,8 +51,7 @@ def call(path: Path, name: str, arguments: Json) -> Iterator[Json] | None:
         connection.connect()
     except OSError as exc:
         connection.close()
-        # A socket that refuses was left behind by a daemon that was killed.
-        if isinstance(exc, FileNotFoundError | ConnectionRefusedError):
+        if isinstance(exc, NOBODY_THERE):
             return None
         raise _not_connected(path, exc) from exc
     return _objects(connection, name, arguments)

@@ -47,8 +47,11 @@ def spelled(text: str, *, now: datetime) -> str:
     if _POSITION.fullmatch(text):
         return f"@{int(text[1:])}"
     braces = _BRACES.fullmatch(text)
-    moment = _moment(braces[1] if braces else text, now)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    try:
+        moment = _moment(braces[1] if braces else text, now).astimezone(UTC)
+    except OverflowError as exc:
+        raise _unknown(text) from exc
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def spelled_range(text: str, *, now: datetime) -> tuple[str | None, str | None]:

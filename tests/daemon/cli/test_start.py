@@ -1,0 +1,102 @@
+"""How a command starts: at once, and only as ourselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from daemon.cli import labeltrail
+from tests.daemon.cli.conftest import ROOT
+
+HELP_S = 0.35
+TRIES = 5
+
+# What `--help` may import besides the standard library. Everything heavier waits for its use.
+OURS = {"daemon", "events"}
+THEIRS = {"click"}
+
+IMPORTED = """
+import json, sys
+before = set(sys.modules)
+sys.argv = ["labeltrail", *{words!r}]
+from daemon.__main__ import main
+try:
+    main()
+except SystemExit:
+    names = {{name.partition(".")[0] for name in set(sys.modules) - before}}
+    print(json.dumps(sorted(names - sys.stdlib_module_names)))
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], *([name, "--help"] for name in sorted(labeltrail.commands))],
+    ids=lambda words: words[0],
+)
+def test_help_imports_click_and_the_standard_library_only(words: list[str]):
+    """numpy, scipy, aiohttp and pydantic take longer than a person waits for help."""
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORTED.format(words=words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    imported = set(json.loads(ran.stdout.splitlines()[-1]))
+    assert imported - OURS <= THEIRS
+
+
+def test_help_is_there_in_a_third_of_a_second():
+    """The fastest of a few tries: others share the machine, and the claim is about our code."""
+    took = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "daemon", "--help"], cwd=ROOT, capture_output=True, check=True
+        )
+        took.append(time.perf_counter() - began)
+
+    assert min(took) < HELP_S
+
+
+@pytest.mark.parametrize("name", ["events", "config", "projections"])
+def test_a_package_of_somebody_else_is_named_and_never_run(tmp_path: Path, name: str):
+    """PyPI's Events, python-daemon and config install packages of our names."""
+    intruder = tmp_path / name / "__init__.py"
+    intruder.parent.mkdir()
+    intruder.write_text("raise SystemExit('the intruder ran')")
+
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "daemon/__main__.py"), "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"error: the package `{name}` is not Labeltrail's")
+    assert str(intruder) in ran.stderr
+    assert "the intruder ran" not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_for_the_shell(shell: str):
+    """The script names the variable by which the shell asks us."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "daemon", "completion", shell],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "_LABELTRAIL_COMPLETE" in ran.stdout
