@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 from yarl import URL
 
 from daemon.clock import Clock
@@ -72,6 +73,7 @@ class Wire:
         self.config = config
         self.clock = clock
         self._session = session
+        self._base = str(URL(config.url)).rstrip("/")  # host and path as they go on the wire
         self._jitter = jitter
         self._slots = asyncio.Semaphore(config.limits.concurrency)
         self._login = Login(config.credentials, fetch_key=self._fetch_key)
@@ -161,23 +163,23 @@ class Wire:
     def _open(
         self, call: Call, authorization: str | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        headers = {**self.config.headers, "Accept": ACCEPT, **call.headers}
+        # Case-insensitive, so that none of ours is sent beside one of the settings.
+        headers = CIMultiDict(self.config.headers)
+        headers.update({"Accept": ACCEPT, **call.headers})
         if self.config.organization is not None and call.login:
             headers["X-Organization"] = self.config.organization
         if authorization is not None:
             headers["Authorization"] = authorization
         data: Any = call.body
         if isinstance(call.body, Stream):
-            headers |= {
-                "Content-Type": call.body.content_type,
-                "Content-Length": str(call.body.size),
-            }
+            headers["Content-Type"] = call.body.content_type
+            headers["Content-Length"] = str(call.body.size)
             data = call.body.open()
         elif call.body is not None:
-            headers.setdefault("Content-Type", "application/json")
+            headers["Content-Type"] = "application/json"
         return self._session.request(
             call.method,
-            URL(self.config.url + call.path, encoded=True).with_query(dict(call.query)),
+            URL(self._base + call.path, encoded=True).with_query(dict(call.query)),
             data=data,
             headers=headers,
             allow_redirects=False,

@@ -125,7 +125,7 @@ async def test_organization_and_own_headers_go_with_each_request(script, connect
     client = await connect(
         script.url,
         organization="lab",
-        headers={"X-Gate": "header-secret", "Accept": "text/html"},
+        headers={"X-Gate": "header-secret", "accept": "text/html", "AUTHORIZATION": "x"},
         credentials=LegacyToken("abc"),
     )
 
@@ -134,6 +134,8 @@ async def test_organization_and_own_headers_go_with_each_request(script, connect
     sent = script.seen[0].headers
     assert (sent["X-Organization"], sent["X-Gate"]) == ("lab", "header-secret")
     assert sent["Accept"] == "application/vnd.cvat+json; version=2.0"
+    assert sent["Authorization"] == "Token abc"
+    assert sorted(map(str.lower, sent)) == sorted({name.lower() for name in sent})
 
 
 async def test_a_login_names_no_organization(script, connect):
@@ -151,8 +153,8 @@ async def test_a_login_names_no_organization(script, connect):
 
 async def test_a_server_below_a_path_is_asked_below_it(script, connect):
     """Some proxies serve CVAT under a folder."""
-    script.on("GET", f"/cvat{JOB}", (200, {"id": 7}))
-    client = await connect(f"{script.url}/cvat/")
+    script.on("GET", f"/ärger/cvat{JOB}", (200, {"id": 7}))
+    client = await connect(f"{script.url}/ärger/cvat/")
 
     assert await client.job(7) == {"id": 7}
 
