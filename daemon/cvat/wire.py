@@ -13,7 +13,6 @@ from typing import Any
 
 import aiohttp
 import orjson
-from multidict import CIMultiDict
 from yarl import URL
 
 from daemon.clock import Clock
@@ -163,9 +162,8 @@ class Wire:
     def _open(
         self, call: Call, authorization: str | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        # Case-insensitive, so that none of ours is sent beside one of the settings.
-        headers = CIMultiDict(self.config.headers)
-        headers.update({"Accept": ACCEPT, **call.headers})
+        # Ours come last: aiohttp keeps the last of each name, whatever its case.
+        headers = {**self.config.headers, "Accept": ACCEPT, **call.headers}
         if self.config.organization is not None and call.login:
             headers["X-Organization"] = self.config.organization
         if authorization is not None:
