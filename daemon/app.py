@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from events.server import DeliveryReceived
 
 FOLDER_MODE: Final = 0o750
+PROJECTIONS_NAME: Final = "projections.db"
 SCRATCH_NAME: Final = "scratch"
 STORE_STOP_S: Final = 30.0
 PROJECTIONS_STOP_S: Final = 10.0
@@ -296,10 +297,10 @@ async def _open_store(app: App) -> EventStore:
 
 
 async def _open_projections(app: App) -> Projections:
-    from daemon.projector import MemoryProjections
+    from daemon.projector import SqliteProjections
     from projections.folds import FOLDS
 
-    return MemoryProjections(app.store, FOLDS)
+    return await SqliteProjections.open(app.folder / PROJECTIONS_NAME, app.store, FOLDS)
 
 
 async def _connect(name: str, server: Server, clock: Clock) -> CvatApi:

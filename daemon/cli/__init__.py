@@ -12,6 +12,8 @@ from daemon.cli import (
     annotate,
     completion,
     dataset,
+    demo,
+    export,
     history,
     log,
     pending,
@@ -44,9 +46,11 @@ for command in (
     history.show,
     history.diff,
     history.at,
+    export.export,
     verify.verify,
     verify.replay,
     sandbox.sandbox,
+    demo.demo,
     completion.completion,
 ):
     labeltrail.add_command(command)

@@ -38,7 +38,7 @@ class ReplayArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Digest(NamedTuple):
-    """A whole state in 32 bytes a fold. position: of the last event in it."""
+    """A whole state in 32 bytes a fold. position: of the last event, as the tables know it."""
 
     position: int
     folds: dict[str, bytes]
@@ -48,17 +48,17 @@ class _Digest(NamedTuple):
 @operation("replay", args=ReplayArgs)
 async def replay(app: App, args: ReplayArgs) -> AsyncGenerator[Json, None]:
     """Replay into new, empty tables, compare with the live ones; exit code 4 if they differ."""
-    live, fresh = await _both(app.projections)
+    position, live, fresh = await _both(app)
     differing = [fold for fold in FOLDS if live.folds[fold.name] != fresh.folds[fold.name]]
     for fold in differing:
-        async for found in _differences(app.projections, fold, live.position):
+        async for found in _differences(app.projections, fold, position):
             yield found
     if args.rebuild:
         await app.projections.rebuild()
     yield {
         "kind": "replayed",
         "identical": not differing,
-        "position": live.position,
+        "position": position,
         "rows": fresh.rows,
         "folds": [fold.name for fold in FOLDS],
         "differing": [fold.name for fold in differing],
@@ -68,16 +68,17 @@ async def replay(app: App, args: ReplayArgs) -> AsyncGenerator[Json, None]:
         yield exit_with(NOT_VERIFIED)
 
 
-async def _both(projections: Projections) -> tuple[_Digest, _Digest]:
-    """Return the digest of the live tables, and of a replay up to the same position."""
+async def _both(app: App) -> tuple[int, _Digest, _Digest]:
+    """Return a position, the digest of the live tables there, and of a replay up to there."""
     for _ in range(TRIES_MAX):
-        live = await projections.ask(_digest)
-        if live.position == 0:
-            return live, live
+        head = await app.store.head()
+        live = await app.projections.ask(_digest)
+        # Where nothing was appended meanwhile, the position is known without the tables' word.
+        position = head if head == await app.store.head() else live.position
         # Tables `at` a position are folded from the log into tables of their own.
-        fresh = await projections.ask(_digest, at=live.position)
-        if fresh.position == live.position:
-            return live, fresh
+        fresh = await app.projections.ask(_digest, at=position)
+        if position == head or fresh.position == live.position:
+            return position, live, fresh
     raise StillMoving("the state moved on while it was compared", hint="try again when it is calm")
 
 

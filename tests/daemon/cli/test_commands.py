@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -293,6 +294,54 @@ def test_a_replay_gives_the_same_state(history: Desk):
     assert ran.objects[-1]["identical"] is True
     assert ran.objects[-1]["position"] == 5
     assert ran.objects[-1]["rows"] > 0
+
+
+def test_a_state_that_does_not_follow_from_the_log_is_found_and_put_right(history: Desk):
+    """Somebody edited the projections: exit code 4 names the row, `--rebuild` mends it."""
+    from daemon.store.driver import sqlite3
+
+    history.run("status")
+    with contextlib.closing(sqlite3.connect(history.folder / "data/projections.db")) as conn:
+        (table,) = (
+            name
+            for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if name.startswith("streams")
+        )
+        conn.execute(f'DELETE FROM "{table}" WHERE rowid = 1')
+        conn.commit()
+
+    broken = history.run("replay", "--json", "--rebuild")
+    mended = history.run("replay", "--json")
+
+    assert (broken.code, mended.code) == (4, 0), (broken, mended)
+    assert [found["table"] for found in broken.objects[:-1]] == ["streams"]
+    assert broken.objects[0]["live"] is False
+    assert broken.objects[-1]["differing"] == ["streams"]
+
+
+def test_an_export_is_written_once_and_never_where_a_manifest_is_watched(desk: Desk, pets: Path):
+    """Our own export must not come back to us as the dataset's side."""
+    desk.run("dataset", "add", "pets", str(pets))
+    text = desk.config.read_text() + "quiet_s = 0.001\n"
+    desk.config.write_text(text)
+    desk.run("dataset", "scan")
+    out = desk.folder / "out"
+
+    tried = desk.run("export", "pets", str(out), "--dry-run")
+    untouched = not out.exists()
+    first = desk.run("export", "pets", str(out), "--json")
+    second = desk.run("export", "pets", str(out))
+    inside = desk.run("export", "pets", str(pets / "out"))
+    past = desk.run("export", "pets", str(desk.folder / "past"), "--at", "@0")
+
+    assert untouched
+    assert [ran.code for ran in (tried, first, second, inside, past)] == [0, 0, 1, 1, 1]
+    assert first.objects[0]["samples"] == 0
+    assert (
+        json.loads((out / "metadata.json").read_text())["info"]["labeltrail"]["dataset"] == "pets"
+    )
+    assert "never written where a manifest is watched" in inside.err
+    assert "the log knows no such dataset" in past.err
 
 
 def test_an_empty_log_replays_and_verifies(desk: Desk):
