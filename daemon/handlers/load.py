@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from daemon.clock import Clock
-from daemon.handlers.observe import JobWatch, Outcome
+from daemon.handlers.observe import JobWatch
 from daemon.ports.cvat import CvatError
 from events.run import (
     ConflictRaised,
@@ -23,6 +24,7 @@ from projections.decision import Decision
 from projections.tables import Tables
 from projections.upload import UnknownRun
 
+Answer = TypeVar("Answer")
 SETTLE_TRIES_MAX: Final = 5
 
 
@@ -33,7 +35,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     job: int
-    state: Outcome | str
+    state: str
     added: int = 0
     changed: int = 0
     removed: int = 0
@@ -57,40 +59,48 @@ class Load:
         dry_run  look, and tell what would be merged
         Raises UnknownRun.
         """
-        for job in await self.watch.journal.projections.ask(
-            lambda tables: jobs_of(tables, dataset, key)
-        ):
-            try:
-                yield await self._load_job(job, dry_run=dry_run)
-            except CvatError as exc:
-                yield Loaded(job=job, state=str(exc))
+        numbers = await self._ask(lambda tables: jobs_of(tables, dataset, key))
+        states = {job: await self._observed(job) for job in numbers}
+        readable = [job for job, state in states.items() if state == "observed"]
+        unsettled = await self._settle(readable)
+        for job in numbers:
+            if job in unsettled:
+                yield Loaded(job=job, state="unsettled")
+            elif job in readable:
+                yield await self._merged(job, dry_run=dry_run)
+            else:
+                yield Loaded(job=job, state=states[job])
 
-    async def _load_job(self, job: int, *, dry_run: bool) -> Loaded:
-        observed = await self.watch.observe(job)
-        if observed.outcome != "observed":
-            return Loaded(job=job, state=observed.outcome)
-        if not await self._settled(job):
-            return Loaded(job=job, state="unsettled")
-        if dry_run:
-            decision = await self.watch.journal.projections.ask(
-                lambda tables: merge.decide(tables, self.watch.server, job)
-            )
-        else:
-            decision = await self.watch.merge(job)
+    async def _observed(self, job: int) -> str:
+        try:
+            return (await self.watch.observe(job)).outcome
+        except CvatError as exc:
+            return str(exc)
+
+    async def _settle(self, numbers: Sequence[int]) -> list[int]:
+        """Wait until the jobs were quiet long enough, all at once; return those that never were."""
+        for _ in range(SETTLE_TRIES_MAX):
+            unsettled = await self._ask(lambda tables: self._unsettled(tables, numbers))
+            if not unsettled:
+                return []
+            await self.clock.sleep(self.settle_s)
+            for job in unsettled:
+                with suppress(CvatError):
+                    await self.watch.settle(job)
+        return await self._ask(lambda tables: self._unsettled(tables, numbers))
+
+    def _unsettled(self, tables: Tables, numbers: Sequence[int]) -> list[int]:
+        rows = ((job, tables.get(jobs.JOBS, self.watch.server, job)) for job in numbers)
+        return [job for job, row in rows if row is None or not merge.is_settled(row)]
+
+    async def _merged(self, job: int, *, dry_run: bool) -> Loaded:
+        if not dry_run:
+            return _counted(job, await self.watch.merge(job))
+        decision = await self._ask(lambda tables: merge.decide(tables, self.watch.server, job))
         return _counted(job, decision)
 
-    async def _settled(self, job: int) -> bool:
-        """Wait until the job was quiet long enough. The waiting ends with somebody who keeps on."""
-        for _ in range(SETTLE_TRIES_MAX):
-            row = await self.watch.journal.projections.ask(
-                lambda tables: tables.get(jobs.JOBS, self.watch.server, job)
-            )
-            if row is not None and merge.is_settled(row):
-                return True
-            await self.clock.sleep(self.settle_s)
-            if await self.watch.settle(job):
-                return True
-        return False
+    async def _ask(self, question: Callable[[Tables], Answer]) -> Answer:
+        return await self.watch.journal.projections.ask(question)
 
 
 def jobs_of(tables: Tables, dataset: str, key: str) -> list[int]:
