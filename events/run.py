@@ -106,7 +106,11 @@ class Unsent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which label an annotation stands for, by which method, and how sure (0 to 1)."""
+    """Which label an annotation stands for, by which method, and how sure (0 to 1).
+
+    origins  facet → position of the observation that gave it its value, where that was under an
+             earlier annotation id; 0 where it cannot be told
+    """
 
     sample: str
     frame: int = 0
@@ -116,6 +120,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     method: LinkMethod
     confidence: float = 1.0
     copied_from: str | None = None
+    origins: dict[str, int] = {}
 
 
 class LabelEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

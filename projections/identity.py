@@ -1,9 +1,9 @@
 """Which label an annotation stands for, although CVAT re-numbers shapes and clears attributes.
 
 Methods, surest first. CVAT never gives an id of its own twice, so an id that still stands for a
-label decides; `label_id` decides for annotations with a new id; class and exact place for those that
-have neither, or a copied one. What is left is new. One label, one annotation: of several that claim
-the same label the one that looks most like it is it, the others are copies.
+label decides; `label_id` decides for annotations with a new id; class and exact place for those
+that have neither, or a copied one. What is left is new. One label, one annotation: of several that
+claim the same label the one that looks most like it is it, the others are copies.
 """
 
 from __future__ import annotations
@@ -51,6 +51,20 @@ class Candidate:
         return self.row.kind, self.row.id
 
 
+@dataclass(frozen=True)
+class Known:
+    """One label that is tracked in the job.
+
+    row    what the run agreed on
+    last   its facets as last shown by an annotation that stood for it, also one that is gone now
+    there  whether that was not merged away since
+    """
+
+    row: TrackedRow
+    last: Facets
+    there: bool
+
+
 @dataclass
 class Matching:
     """The whole of a job: linked labels, labels without annotation, annotations without label."""
@@ -75,24 +89,30 @@ def same_facet(name: str, left: Any, right: Any) -> bool:
 
 def match(
     candidates: Iterable[Candidate],
-    tracked: Mapping[Address, TrackedRow],
+    tracked: Mapping[Address, Known],
     held: Mapping[Key, Address],
 ) -> Matching:
     """Match the annotations of one job with the labels that are tracked in it.
 
     held  (kind, id) → the label that the annotation stood for so far
     """
+
+    def standing_for(candidate: Candidate) -> TrackedRow | None:
+        known = tracked.get(held[candidate.key]) if candidate.key in held else None
+        return known.row if known else None
+
     result = Matching()
-    left = _by(result, candidates, lambda c: tracked.get(held[c.key]) if c.key in held else None,
-               "cvat id")  # fmt: skip
-    left = _by(result, left, lambda c: c.claim, "label_id")
+    left = _by(result, candidates, standing_for, tracked, "cvat id")
+    left = _by(result, left, lambda c: c.claim, tracked, "label_id")
     result.new = _by_place(result, left, tracked)
-    result.missing = [label for address, label in tracked.items() if address not in result.found]
+    result.missing = [
+        known.row for address, known in tracked.items() if address not in result.found
+    ]
     return result
 
 
 def _by_place(
-    result: Matching, left: list[Candidate], tracked: Mapping[Address, TrackedRow]
+    result: Matching, left: list[Candidate], tracked: Mapping[Address, Known]
 ) -> list[Candidate]:
     """Link by class and exact geometry; return the candidates that are left.
 
@@ -100,11 +120,11 @@ def _by_place(
     """
     while True:
         lying = {
-            _place(label.sample, label.seen): label
-            for address, label in tracked.items()
-            if address not in result.found
+            _place(known.row.sample, known.last): known.row
+            for address, known in tracked.items()
+            if known.there and address not in result.found
         }
-        still = _by(result, left, partial(_lying_at, lying), "exact geometry")
+        still = _by(result, left, partial(_lying_at, lying), tracked, "exact geometry")
         if len(still) == len(left):
             return left
         left = still
@@ -118,6 +138,7 @@ def _by(
     result: Matching,
     candidates: Iterable[Candidate],
     label_of: Callable[[Candidate], TrackedRow | None],
+    tracked: Mapping[Address, Known],
     method: LinkMethod,
 ) -> list[Candidate]:
     """Link by one method; return the candidates that it left."""
@@ -134,7 +155,8 @@ def _by(
             rivals[label.address].append(candidate)
     for address, claimants in rivals.items():
         label = labels[address]
-        best = min(claimants, key=lambda c: (_differences(c.facets, label.seen), c.key))
+        last = tracked[address].last if address in tracked else label.seen
+        best = min(claimants, key=lambda c: (_differences(c.facets, last), c.key))
         result.link(label, best, method)
         left.extend(candidate for candidate in claimants if candidate is not best)
     return left

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from events.annotations import Annotation
 from events.dataset import Document
@@ -12,7 +13,7 @@ from events.run import FieldSchema, Frame
 from projections import jobs, runs
 from projections.attribution import UNKNOWN, Author
 from projections.codec.fiftyone import merged_facets
-from projections.identity import Candidate, Key, Matching, match
+from projections.identity import Candidate, Key, Known, Matching, match, same_facet
 from projections.label_fields import LABELS
 from projections.label_schema import LABEL_ID
 from projections.runs import Address, RunJobRow, RunRow, TrackedRow
@@ -27,7 +28,7 @@ class JobMerge:
     run: RunRow
     run_job: RunJobRow
     job: jobs.JobRow
-    tracked: dict[Address, TrackedRow] = field(default_factory=dict)
+    tracked: dict[Address, Known] = field(default_factory=dict)
     matching: Matching = field(default_factory=Matching)
     quarantine: dict[str, runs.WaitingRow] = field(default_factory=dict)
 
@@ -35,13 +36,58 @@ class JobMerge:
         for row in self.tables.scan(runs.WAITING, self.run.dataset, self.run.key, "", 0, "", ""):
             if row.what == "quarantine" and row.job == self.job.job:
                 self.quarantine[row.id] = row
-        held: dict[Key, Address] = {}
-        for part in self.tables.scan(runs.PARTS, self.job.server, self.job.job):
-            held[part.kind, part.id] = part.address
-            label = self.tracked_at(part.address)
-            if label is not None:
-                self.tracked[part.address] = label
+        held: dict[Key, Address] = {
+            (part.kind, part.id): part.address
+            for part in self.tables.scan(runs.PARTS, self.job.server, self.job.job)
+        }
+        self.tracked = {label.address: self._known(label) for label in self._labels()}
         self.matching = match(self._candidates(), self.tracked, held)
+
+    def _labels(self) -> Iterator[TrackedRow]:
+        """Yield the labels that are tracked in this job."""
+        run, span = self.run, self.run_job
+        frames = self.tables.scan(
+            runs.RUN_FRAMES, run.dataset, run.key, span.index, start=(span.start_frame,)
+        )
+        for frame in takewhile(lambda frame: frame.frame <= span.stop_frame, frames):
+            for label in self.tables.scan(runs.TRACKED, run.dataset, run.key, frame.sample):
+                if label.job == self.job.job:
+                    yield label
+
+    def _known(self, label: TrackedRow) -> Known:
+        was = self.was(label)
+        target = self.run.field(label.field)
+        last = merged_facets(was.annotation, target) if was else label.seen
+        return Known(label, last, there=label.seen.get("exists") is not False)
+
+    def was(self, label: TrackedRow) -> jobs.AnnotationRow | jobs.RemovedRow | None:
+        """Return the annotation that stood for a label so far, also where it is gone."""
+        for part in label.parts:
+            place = (self.job.server, label.job, part.kind, part.id)
+            found = self.tables.get(jobs.ANNOTATIONS, *place) or self.tables.get(
+                jobs.REMOVED, *place
+            )
+            if found is not None:
+                return found
+        return None
+
+    def origin(self, label: TrackedRow, candidate: Candidate, facet: str) -> int:
+        """Return the position of the observation that gave a facet its value, 0: not known.
+
+        An annotation that took another one's place brought no value that was there before.
+        """
+        row, was = candidate.row, self.was(label)
+        if facet in row.touched:
+            return row.touched[facet]
+        if was is None:
+            return row.added
+        if (was.kind, was.id) == candidate.key:
+            return label.origins.get(facet, row.added)
+        last = merged_facets(was.annotation, self.run.field(label.field))
+        if same_facet(facet, last.get(facet), candidate.facets.get(facet)):
+            return was.touched.get(facet) or label.origins.get(facet, was.added)
+        together = isinstance(was, jobs.RemovedRow) and was.position == row.added
+        return row.added if together else 0
 
     def tracked_at(self, address: Address) -> TrackedRow | None:
         """Return what the run knows of a label, None for one it does not track."""

@@ -78,13 +78,19 @@ class AnnotationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class RemovedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where an annotation that is gone was last removed."""
+    """An annotation that is gone: as it was last, and the position where it was removed.
+
+    added, touched  as in `AnnotationRow`
+    """
 
     server: str
     job: int
     kind: Kind
     id: int
     position: int
+    annotation: Annotation
+    added: int
+    touched: dict[str, int] = {}
     by_schema: bool = False
 
 
@@ -241,6 +247,8 @@ def _remove(
 ) -> None:
     server, job = job_of(at.stream)
     kind = kind_of(annotation)
+    row = tables.get(ANNOTATIONS, server, job, kind, annotation.id)
+    assert row is not None, f"{at.stream} has no {kind} {annotation.id}"
     tables.delete(ANNOTATIONS, server, job, kind, annotation.id)
     tables.put(
         REMOVED,
@@ -250,6 +258,9 @@ def _remove(
             kind=kind,
             id=annotation.id,
             position=at.position,
+            annotation=annotation,
+            added=row.added,
+            touched=row.touched,
             by_schema=by_schema,
         ),
     )
@@ -351,7 +362,7 @@ def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
 
 JOBS_FOLD = Fold(
     name="jobs",
-    revision=1,
+    revision=2,
     tables=(JOBS, ANNOTATIONS, REMOVED, AUTHORS, STEPS, DELIVERIES, SERVERS, TASKS),
     handlers={
         JobDiscovered: _discovered,

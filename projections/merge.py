@@ -76,23 +76,47 @@ def decide(tables: Tables, server: str, job: int) -> Decision:
 
     What cannot be taken over is recorded as rejected, conflicting, quarantined or held.
     """
-    run_job = tables.get(runs.RUN_JOBS, server, job)
-    job_row = tables.get(jobs.JOBS, server, job)
-    if run_job is None or job_row is None or not run_job.uploaded or not is_settled(job_row):
+    merge = _merge_of(tables, server, job)
+    if merge is None or not is_settled(merge.job):
         return Decision()
-    run = tables.get(runs.RUNS, run_job.dataset, run_job.key)
-    assert run is not None, f"job {job} belongs to no run"
-    if run.deleted or run.cleaned_up or job_row.condition:
-        return Decision()
-    merge = JobMerge(tables, run, run_job, job_row)
-    outcome = _Outcome(job)
+    outcome = _Outcome(job, links=list(_links(merge)))
     if (held := _tripwire(merge)) is not None:
         outcome.facts.append((held, UNKNOWN))
-    elif run_job.held != job_row.observed_date:
+    elif merge.run_job.held != merge.job.observed_date:
         _decide_all(merge, outcome)
-    expects = versions(tables, [run.stream, f"dataset/{run.dataset}", f"job/{server}/{job}"])
+    return _decision(merge, outcome)
+
+
+def identify(tables: Tables, server: str, job: int) -> Decision:
+    """Decide which annotations of a job stand for which labels, as soon as it was observed.
+
+    What becomes of them is another decision, which may come days later, when the ids have changed
+    again and nothing would lead back.
+    """
+    merge = _merge_of(tables, server, job)
+    if merge is None:
+        return Decision()
+    return _decision(merge, _Outcome(job, links=list(_links(merge))))
+
+
+def _merge_of(tables: Tables, server: str, job: int) -> JobMerge | None:
+    """Read what is decided from, None where there is nothing to decide."""
+    run_job = tables.get(runs.RUN_JOBS, server, job)
+    job_row = tables.get(jobs.JOBS, server, job)
+    if run_job is None or job_row is None or not run_job.uploaded or job_row.condition:
+        return None
+    run = tables.get(runs.RUNS, run_job.dataset, run_job.key)
+    assert run is not None, f"job {job} belongs to no run"
+    if run.deleted or run.cleaned_up:
+        return None
+    return JobMerge(tables, run, run_job, job_row)
+
+
+def _decision(merge: JobMerge, outcome: _Outcome) -> Decision:
+    run = merge.run
+    job = f"job/{merge.job.server}/{merge.job.job}"
     drafts = [Draft(run.stream, fact, who.actor, who.evidence) for fact, who in outcome.all()]
-    return Decision(drafts, expects)
+    return Decision(drafts, versions(merge.tables, [run.stream, f"dataset/{run.dataset}", job]))
 
 
 def _tripwire(merge: JobMerge) -> MergeHeld | None:
@@ -105,7 +129,8 @@ def _tripwire(merge: JobMerge) -> MergeHeld | None:
     )
     wire = merge.run.request.tripwire
     moved = deleted + relabelled
-    if moved < wire.labels_min or moved <= wire.share * len(merge.tracked):
+    labels = sum(bool(known.row.seen.get("exists")) for known in merge.tracked.values())
+    if moved < wire.labels_min or moved <= wire.share * labels:
         return None
     if date in (merge.run_job.released, merge.run_job.held):
         return None
@@ -113,7 +138,7 @@ def _tripwire(merge: JobMerge) -> MergeHeld | None:
         job=merge.job.job,
         id="h" + merge.token("held", date)[:8],
         updated_date=date,
-        labels=len(merge.tracked),
+        labels=labels,
         deleted=deleted,
         relabelled=relabelled,
     )
@@ -163,23 +188,54 @@ def _chunks(items: list[Item]) -> Iterator[tuple[Item, ...]]:
         yield tuple(items[first : first + EVENT_LABELS_MAX])
 
 
-def _decide_all(merge: JobMerge, outcome: _Outcome) -> None:
+def _links(merge: JobMerge) -> Iterator[Link]:
+    """Say which labels go by other annotations now, and which annotations are new labels."""
     for label, candidate, method in merge.matching.found.values():
-        part = Part(kind=candidate.row.kind, id=candidate.row.id)
+        part = _part(candidate)
         if (part,) != label.parts:
-            outcome.links.append(
-                Link(
-                    **label.address._asdict(),
-                    parts=(part,),
-                    method=method,
-                    confidence=CONFIDENCE[method],
-                )
+            origins = {name: merge.origin(label, candidate, name) for name in candidate.facets}
+            own = {name: candidate.row.touched.get(name, candidate.row.added) for name in origins}
+            yield Link(
+                **label.address._asdict(),
+                parts=(part,),
+                method=method,
+                confidence=CONFIDENCE[method],
+                origins={name: at for name, at in origins.items() if at != own[name]},
             )
-        _edited(merge, outcome, label, candidate)
+    for candidate in merge.matching.new:
+        target = merge.field_of(candidate.row.annotation.label)
+        if target is not None and not _unfit(candidate, target):
+            yield Link(
+                **_new_address(merge, candidate, target)._asdict(),
+                parts=(_part(candidate),),
+                method="new",
+                copied_from=candidate.claim.label if candidate.claim else None,
+            )
+
+
+def _part(candidate: Candidate) -> Part:
+    return Part(kind=candidate.row.kind, id=candidate.row.id)
+
+
+def _new_address(merge: JobMerge, candidate: Candidate, target: FieldSchema) -> Address:
+    row = candidate.row
+    label = merge.token("label", row.kind, row.id, row.added)[:24]
+    return Address(candidate.sample, 0, target.name, label)
+
+
+def _decide_all(merge: JobMerge, outcome: _Outcome) -> None:
+    drawn: list[tuple[Candidate, TrackedRow | None]] = []
+    for label, candidate, _ in merge.matching.found.values():
+        if "exists" in label.seen:
+            _edited(merge, outcome, label, candidate)
+        else:
+            drawn.append((candidate, label))
     for label in merge.missing():
         _judge(merge, outcome, label, {"exists": False}, merge.remover_of(label), None)
-    for candidate in merge.matching.new:
-        _new(merge, outcome, candidate)
+    # Last, when it is known for which of them there is room.
+    drawn += [(candidate, None) for candidate in merge.matching.new]
+    for drawn_one, drawn_label in drawn:
+        _new(merge, outcome, drawn_one, drawn_label)
     _vanished(merge, outcome)
 
 
@@ -193,11 +249,13 @@ def _edited(merge: JobMerge, outcome: _Outcome, label: TrackedRow, candidate: Ca
         return
     _release(merge, outcome, candidate)
     names = candidate.facets.keys() | label.seen.keys()
+    # What came back comes back in one piece.
+    back = label.seen["exists"] is False
     by_author: defaultdict[Author, Facets] = defaultdict(dict)
     for name in sorted(names):
         value = candidate.facets.get(name)
         if not same_facet(name, value, label.seen.get(name)):
-            position = candidate.row.touched.get(name, candidate.row.added)
+            position = merge.origin(label, candidate, "exists" if back else name)
             by_author[merge.author_at(position)][name] = value
     for who, facets in by_author.items():
         _judge(merge, outcome, label, facets, who, merge.frame(candidate.row.annotation))
@@ -346,34 +404,32 @@ def _clashes(
     )
 
 
-# An annotation that stands for no known label
+# An annotation that stands for no label of the dataset yet
 
 
-def _new(merge: JobMerge, outcome: _Outcome, candidate: Candidate) -> None:
+def _new(
+    merge: JobMerge, outcome: _Outcome, candidate: Candidate, label: TrackedRow | None
+) -> None:
+    """Decide on a label that was drawn in CVAT; `label` where an earlier look gave it its id."""
     row = candidate.row
     target = merge.field_of(row.annotation.label)
-    reason = _unfit(merge, outcome, candidate, target)
-    if reason or target is None:
+    if target is None:
+        reason = f"no field of the run has the class {row.annotation.label!r}"
+        _quarantine(merge, outcome, candidate, reason)
+        return
+    reason = _unfit(candidate, target) or _full(merge, outcome, candidate.sample, target)
+    if reason:
         _quarantine(merge, outcome, candidate, reason)
         return
     frame = merge.frame(row.annotation)
     assert frame is not None, "candidates are on frames of the run"
-    label = merge.token("label", row.kind, row.id, row.added)[:24]
+    address = label.address if label else _new_address(merge, candidate, target)
     names = merge.run.names[target.name]
     try:
-        document = new_document(label, row.annotation, target, names, frame)
+        document = new_document(address.label, row.annotation, target, names, frame)
     except UnexpectedValue as exc:
         _quarantine(merge, outcome, candidate, str(exc))
         return
-    address = Address(candidate.sample, 0, target.name, label)
-    outcome.links.append(
-        Link(
-            **address._asdict(),
-            parts=(Part(kind=row.kind, id=row.id),),
-            method="new",
-            copied_from=candidate.claim.label if candidate.claim else None,
-        )
-    )
     edit = LabelEdit(
         **address._asdict(),
         operation="added",
@@ -381,7 +437,7 @@ def _new(merge: JobMerge, outcome: _Outcome, candidate: Candidate) -> None:
         new=document,
         digests=digests_of(document, field_facets(target)),
     )
-    who = merge.author_at(row.added)
+    who = merge.author_at(merge.origin(label, candidate, "exists") if label else row.added)
     if target.allow_additions:
         outcome.merge(who, edit)
     else:
@@ -389,30 +445,28 @@ def _new(merge: JobMerge, outcome: _Outcome, candidate: Candidate) -> None:
     _release(merge, outcome, candidate)
 
 
-def _unfit(
-    merge: JobMerge, outcome: _Outcome, candidate: Candidate, target: FieldSchema | None
-) -> str:
-    """Say why an annotation fits no field of the run, "" where it does."""
+def _unfit(candidate: Candidate, target: FieldSchema) -> str:
+    """Say why an annotation does not fit the field of its class, "" where it does."""
     annotation = candidate.row.annotation
-    if target is None:
-        return f"no field of the run has the class {annotation.label!r}"
     is_box = isinstance(annotation, Shape) and annotation.type == "rectangle"
     wanted = is_box if target.type == "detections" else isinstance(annotation, Tag)
-    if not wanted:
-        what = annotation.type if isinstance(annotation, Shape) else candidate.row.kind
-        return f"field {target.name!r} of type {target.type} holds no {what}"
-    if target.type == "classification" and _has_one(merge, outcome, candidate.sample, target.name):
-        return f"field {target.name!r} holds one label a sample, and has one"
-    return ""
+    if wanted:
+        return ""
+    what = annotation.type if isinstance(annotation, Shape) else candidate.row.kind
+    return f"field {target.name!r} of type {target.type} holds no {what}"
 
 
-def _has_one(merge: JobMerge, outcome: _Outcome, sample: str, name: str) -> bool:
-    if (sample, name) in outcome.added:
-        return True
-    here = merge.tables.scan(LABELS, merge.run.dataset, sample, 0, name)
-    return any(
+def _full(merge: JobMerge, outcome: _Outcome, sample: str, target: FieldSchema) -> str:
+    """Say why a field has no room for one more label, "" where it has."""
+    if target.type != "classification":
+        return ""
+    here = merge.tables.scan(LABELS, merge.run.dataset, sample, 0, target.name)
+    kept = any(
         Address(row.sample, row.frame, row.field, row.label) not in outcome.removed for row in here
     )
+    if not kept and (sample, target.name) not in outcome.added:
+        return ""
+    return f"field {target.name!r} holds one label a sample, and has one"
 
 
 def _quarantine(merge: JobMerge, outcome: _Outcome, candidate: Candidate, reason: str) -> None:

@@ -134,6 +134,8 @@ class TrackedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agreed   facet → value both sides hold, the base of the merge
     seen     facet → value observed last; nothing is raised twice for it
     digests  facet → digest of the dataset's members when they were agreed on
+    origins  facet → position of the observation that it stems from, where the annotation's own
+             history does not reach back so far (`Link`)
     removed  the document that was merged away, so that an undo in CVAT brings it back whole
     """
 
@@ -148,6 +150,7 @@ class TrackedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agreed: dict[str, Any] = {}
     seen: dict[str, Any] = {}
     digests: dict[str, str] = {}
+    origins: dict[str, int] = {}
     removed: dict[str, Any] | None = None
 
     @property
@@ -405,7 +408,12 @@ def _track(tables: Tables, row: TrackedRow) -> None:
 
 
 def _relink(
-    tables: Tables, run: RunRow, number: int, address: Address, parts: tuple[Part, ...]
+    tables: Tables,
+    run: RunRow,
+    number: int,
+    address: Address,
+    parts: tuple[Part, ...],
+    origins: dict[str, int] | None = None,
 ) -> None:
     """Let a label stand for these annotations, and for no others."""
     row = tables.get(TRACKED, run.dataset, run.key, *address)
@@ -415,7 +423,8 @@ def _relink(
         held = tables.get(PARTS, server_name, row.job, part.kind, part.id)
         if held is not None and held.address == address:
             tables.delete(PARTS, server_name, row.job, part.kind, part.id)
-    tables.put(TRACKED, msgspec.structs.replace(row, job=number, parts=parts))
+    linked = msgspec.structs.replace(row, job=number, parts=parts, origins=origins or {})
+    tables.put(TRACKED, linked)
     for part in parts:
         tables.put(
             PARTS,
@@ -441,7 +450,7 @@ def _linked(tables: Tables, at: Recorded, fact: LabelsLinked) -> None:
                 tables,
                 TrackedRow(dataset=run.dataset, key=run.key, **address._asdict(), job=fact.job),
             )
-        _relink(tables, run, fact.job, address, link.parts)
+        _relink(tables, run, fact.job, address, link.parts, link.origins)
 
 
 def _merged(tables: Tables, at: Recorded, fact: LabelsMerged) -> None:
@@ -463,8 +472,6 @@ def _agree(tables: Tables, run: RunRow, edit: LabelEdit, digests: dict[str, str]
             removed=edit.old if edit.operation == "removed" else None,
         ),
     )
-    if facets.get("exists") is False:
-        _relink(tables, run, row.job, address, ())
     _close(tables, run, address, facets)
 
 
@@ -614,7 +621,7 @@ def _carried(facets: Facets, old: Facets, new: Facets) -> Facets:
 
 RUNS_FOLD = Fold(
     name="runs",
-    revision=1,
+    revision=2,
     tables=(
         RUNS, RUN_TASKS, RUN_FRAMES, RUN_JOBS, TRACKED, TRACKED_IDS, PARTS, WAITING, UNSENT,
     ),

@@ -90,6 +90,8 @@ class JobWatch:
         decision = await self.journal.carry_out(
             lambda tables: observe(tables, self.server, job, reading, own=self.own)
         )
+        if decision.drafts:
+            await self.identify(job)
         frozen = any(draft.stream.startswith("server/") for draft in decision.drafts)
         return Observed(
             "frozen" if frozen else "observed", reading.updated_date, bool(decision.drafts)
@@ -170,8 +172,14 @@ class JobWatch:
             settled = JobSettled(updated_date=now.observed_date)
             return Decision([Draft(stream, settled)], versions(tables, [stream]))
 
+        # Here too: a process may have died between the look and this.
+        await self.identify(job)
         await self.journal.carry_out(decide)
         return True
+
+    async def identify(self, job: int) -> Decision:
+        """Record which labels the annotations of a run's job stand for."""
+        return await self.journal.carry_out(lambda tables: merge.identify(tables, self.server, job))
 
     async def merge(self, job: int) -> Decision:
         """Bring what a settled job tells to its run's dataset; again and again does no harm."""

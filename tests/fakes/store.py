@@ -1,0 +1,85 @@
+"""A process that dies at a call of its store, before or after the write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from daemon.ports.store import NOTHING_EXPECTED, Appended, EventStore, LogReader
+from events.envelope import NewEvent
+
+
+class ProcessDied(BaseException):
+    """The process is gone. No `except Exception` may survive it."""
+
+
+@dataclass
+class Life:
+    """What dies together. `dies_at`: the append, counted from 1, that is the last.
+
+    after  the last append is on disk, and nobody is told
+    """
+
+    dies_at: int | None = None
+    after: bool = False
+    appends: int = 0
+    dead: bool = False
+    mourners: list[Callable[[], None]] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise ProcessDied where the process is gone."""
+        if self.dead:
+            raise ProcessDied
+
+    def end(self) -> None:
+        """Die now."""
+        self.dead = True
+        for mourn in self.mourners:
+            mourn()
+
+
+class DyingStore:
+    """An `EventStore` over another one that outlives it, as a file outlives its process."""
+
+    def __init__(self, disk: EventStore, life: Life) -> None:
+        self._disk = disk
+        self._life = life
+
+    async def append(
+        self, events: Sequence[NewEvent], *, expects: Mapping[str, int] = NOTHING_EXPECTED
+    ) -> Appended:
+        self._life.check()
+        self._life.appends += 1
+        last = self._life.appends == self._life.dies_at
+        if last and not self._life.after:
+            self._life.end()
+            raise ProcessDied
+        appended = await self._disk.append(events, expects=expects)
+        self._life.check()
+        if last:
+            self._life.end()
+            raise ProcessDied
+        return appended
+
+    async def head(self) -> int:
+        self._life.check()
+        return await self._disk.head()
+
+    async def version(self, stream: str) -> int:
+        self._life.check()
+        return await self._disk.version(stream)
+
+    async def wait_beyond(self, position: int) -> int:
+        self._life.check()
+        return await self._disk.wait_beyond(position)
+
+    async def position_at(self, time_us: int) -> int:
+        self._life.check()
+        return await self._disk.position_at(time_us)
+
+    def reader(self) -> LogReader:
+        self._life.check()
+        return self._disk.reader()
+
+    async def close(self) -> None:
+        """The disk stays."""

@@ -1,0 +1,209 @@
+"""What must hold of each event, at the moment when it comes to be in the log.
+
+Judged from the events and the world's truth alone; no table is looked at.
+"""
+
+from __future__ import annotations
+
+from events.annotations import Annotation, Shape
+from events.envelope import Recorded
+from events.job import AnnotationsObserved, Change, JobSchemaChanged
+from events.registry import Fact
+from events.run import (
+    ConflictRaised,
+    EditRejected,
+    LabelEdit,
+    LabelsLinked,
+    LabelsMerged,
+    LabelsUploaded,
+)
+from tests.simulation.truth import Facets, Key, Write
+from tests.simulation.world import World, date_us
+
+Address = tuple[str, str, str]
+NAMED = ("webhook", "several")
+
+
+class Witness:
+    """Looks at each event as it comes to be in the log."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.observed_us: dict[int, int] = {}
+        self.recorded: dict[int, dict[Key, Facets]] = {}
+        self.uploaded: dict[Address, str] = {}
+        self.keys: dict[Address, Key] = {}
+        self.looks: dict[int, list[int]] = {}
+        world.disk.witnesses.append(self.saw)
+
+    def saw(self, at: Recorded, fact: Fact) -> None:
+        """Check one event."""
+        self.world.counts[f"event: {at.type}"] += 1
+        match fact:
+            case AnnotationsObserved():
+                self._observed(at, fact)
+            case JobSchemaChanged():
+                self._carried(at, fact)
+            case LabelsUploaded() | LabelsLinked():
+                self._linked(fact)
+            case LabelsMerged() | EditRejected():
+                for edit in fact.edits:
+                    self._edited(at, fact.job, edit)
+                    if isinstance(fact, LabelsMerged):
+                        self._not_lost(fact.job, edit)
+            case ConflictRaised():
+                for conflict in fact.conflicts:
+                    self._edited(at, fact.job, conflict.edit)
+
+    def _linked(self, fact: LabelsUploaded | LabelsLinked) -> None:
+        match fact:
+            case LabelsUploaded():
+                for sent in fact.labels:
+                    address = (sent.sample, sent.field, sent.label)
+                    self.keys[address] = key_of(sent.annotation)
+                    self.uploaded[address] = self.world.truth.names[key_of(sent.annotation)]
+            case LabelsLinked():
+                for link in fact.links:
+                    part = link.parts[0]
+                    self.keys[link.sample, link.field, link.label] = (part.kind, part.id)
+
+    # What was observed
+
+    def _observed(self, at: Recorded, fact: AnnotationsObserved) -> None:
+        job = int(at.stream.rpartition("/")[2])
+        now = self.recorded.setdefault(job, {})
+        for gone in fact.removed:
+            assert now.pop(key_of(gone)) == facets_of(gone), "what is removed is told as it was"
+        for change in fact.changed:
+            _apply(now, change)
+        for added in fact.added:
+            assert key_of(added) not in now
+            now[key_of(added)] = facets_of(added)
+        until_us = date_us(fact.updated_date)
+        if at.evidence in NAMED:
+            self._check_authors(at, job, fact, date_us(fact.since or ""), until_us)
+        self.world.counts[f"evidence of observations: {at.evidence}"] += 1
+        self.observed_us[job] = until_us
+        self.looks.setdefault(job, []).append(until_us)
+
+    def _check_authors(
+        self, at: Recorded, job: int, fact: AnnotationsObserved, since_us: int, until_us: int
+    ) -> None:
+        named = _users(at)
+        told = {(key_of(a), "gone") for a in fact.removed}
+        told |= {(key_of(a), "exists") for a in fact.added}
+        told |= {
+            ((change.kind, change.id), facet)
+            for change in fact.changed
+            for facet in change.old.keys() | change.new.keys()
+        }
+        for write in self.world.truth.between(job, since_us, until_us):
+            if told & write.touched:
+                assert write.user in named, f"{write.user} did it, {named} named at {at.position}"
+        assert len(named) == 1 or at.evidence == "several"
+
+    def _carried(self, at: Recorded, fact: JobSchemaChanged) -> None:
+        now = self.recorded.setdefault(int(at.stream.rpartition("/")[2]), {})
+        for change in fact.carried:
+            _apply(now, change)
+        for gone in fact.removed:
+            del now[key_of(gone)]
+
+    # What was merged
+
+    def _edited(self, at: Recorded, job: int, edit: LabelEdit) -> None:
+        self.world.counts[f"evidence of edits: {at.evidence}"] += len(edit.facets)
+        if at.evidence not in NAMED:
+            return
+        write = self.world.truth.at(job, self.observed_us[job])
+        name = self._name_of((edit.sample, edit.field, edit.label))
+        assert write is not None
+        for authors in self._authors(write, name, edit):
+            assert authors & _users(at), f"{authors} did {edit}, {at.actor} is named"
+
+    def _authors(self, write: Write, name: str, edit: LabelEdit) -> list[frozenset[int]]:
+        if edit.operation == "added":
+            return [self._makers(write, name)]
+        if edit.facets == {"exists": False}:
+            return [frozenset({write.gone[name]})] if name in write.gone else []
+        return [
+            write.authors[name, facet] for facet in edit.facets if (name, facet) in write.authors
+        ]
+
+    def _makers(self, write: Write, name: str) -> frozenset[int]:
+        """Return who made an object. Of copies with one `label_id` each may pass for the first."""
+        thing = next(thing for thing in write.things.values() if thing.name == name)
+        shared = thing.facets.get("attribute:label_id")
+        names = {
+            other.name
+            for other in write.things.values()
+            if shared in self.world.truth.copied
+            and other.facets.get("attribute:label_id") == shared
+        }
+        return frozenset().union(*(write.authors[each, "exists"] for each in {name, *names}))
+
+    def _not_lost(self, job: int, edit: LabelEdit) -> None:
+        """No label leaves its field unless somebody deleted it, and was done with saving."""
+        truth = self.world.truth
+        if edit.operation != "removed" or edit.label in truth.copied:
+            return
+        name = self._name_of((edit.sample, edit.field, edit.label))
+        write = truth.at(job, self.observed_us[job])
+        assert write is not None
+        alive = {thing.name for thing in write.things.values()}
+        if name in alive and self.out_of_sight(job, name):
+            return
+        assert name not in alive, f"{edit.label} ({name}) lives and was merged away"
+        assert name not in truth.saving, f"{edit.label} ({name}) was merged away within a save"
+        assert name in write.gone, f"{edit.label} ({name}) was deleted by nobody"
+
+    def out_of_sight(self, job: int, name: str) -> bool:
+        """Tell whether an object changed its id, its `label_id` and its place between two looks.
+
+        Nobody could know it again then.
+        """
+        last: tuple[Key, Facets] | None = None
+        for date in self.looks[job]:
+            write = self.world.truth.at(job, date)
+            for key, thing in write.things.items() if write else ():
+                if thing.name == name:
+                    if last is not None and not _alike(*last, key, thing.facets):
+                        return True
+                    last = key, thing.facets
+        return False
+
+    def _name_of(self, address: Address) -> str:
+        return self.world.truth.names[self.keys[address]]
+
+
+def _alike(old_key: Key, old: Facets, key: Key, new: Facets) -> bool:
+    label_id = "attribute:label_id"
+    same_id = bool(old.get(label_id)) and old.get(label_id) == new.get(label_id)
+    same_place = all(old.get(facet) == new.get(facet) for facet in ("frame", "class", "geometry"))
+    return old_key == key or same_id or same_place
+
+
+def _users(at: Recorded) -> set[int]:
+    return {int(actor.rpartition("/")[2]) for actor in (at.actor or "").split(",")}
+
+
+def key_of(annotation: Annotation) -> Key:
+    """Return the kind and id of an annotation."""
+    return ("shape" if isinstance(annotation, Shape) else "tag"), annotation.id
+
+
+def facets_of(annotation: Annotation) -> Facets:
+    """Return what the truth knows of an annotation."""
+    facets: Facets = {"class": annotation.label, "frame": annotation.frame}
+    if isinstance(annotation, Shape):
+        facets |= {"geometry": [*annotation.points], "rotation": annotation.rotation}
+        facets |= {"occluded": annotation.occluded}
+    return facets | {f"attribute:{name}": value for name, value in annotation.attributes.items()}
+
+
+def _apply(now: dict[Key, Facets], change: Change) -> None:
+    facets = now[change.kind, change.id]
+    for facet, value in change.old.items():
+        assert facet not in facets or facets[facet] == value, "what changes is told as it was"
+        facets.pop(facet, None)
+    facets |= {k: v for k, v in change.new.items() if k in facets or ":" in k or k in change.old}
