@@ -1,0 +1,230 @@
+"""What happens in the demo, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from daemon.clock import SystemClock
+from daemon.demo import judge
+from daemon.demo.annotators import Annotators
+from daemon.demo.dataset import BOXES, NAME, SAMPLES, SCENE, make_dataset
+from daemon.demo.following import Following
+from daemon.demo.shell import Shell
+from daemon.demo.telling import Teller
+from daemon.sandbox import Faults, Sandbox
+from events.errors import SyncError
+
+Json = dict[str, Any]
+
+RUN: Final = "first-pass"
+PASSWORD: Final = "demo"  # noqa: S105 - of a server in memory
+USERS: Final = {"labeltrail": PASSWORD, "ana": PASSWORD, "ben": PASSWORD}
+SEGMENT_SIZE: Final = 4
+# Longer than the longest pause in a save, so that no half of one is merged.
+SETTLE_S: Final = 2.5
+# Linux takes 107 bytes for the path of a socket, macOS 103.
+SOCKET_PATH_BYTES_MAX: Final = 100
+
+SETTINGS: Final = """\
+[data]
+folder = "data"
+
+[http]
+port = {port}
+
+[servers.main]                  # the sandbox
+url = "{url}"
+user = "labeltrail"
+password = "{password}"
+poll_s = 1.0                    # short times, so that the demo ends soon
+debounce_s = 0.3
+settle_s = {settle_s}
+
+[datasets.{name}]
+manifest = "{name}"
+quiet_s = 0.2
+"""
+
+
+class FolderUnfit(SyncError):
+    """The demo cannot work in this folder."""
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder if there is none. Raises FolderUnfit unless it is empty and not too deep."""
+    if len(os.fsencode(folder / "data" / "control.sock")) > SOCKET_PATH_BYTES_MAX:
+        raise FolderUnfit(
+            "the path is too long for a socket in the folder",
+            folder=str(folder),
+            hint="name a folder with a shorter path",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        empty = next(folder.iterdir(), None) is None
+    except OSError as exc:
+        raise FolderUnfit(
+            "the folder cannot be made or read", folder=str(folder), reason=exc.strerror
+        ) from exc
+    if not empty:
+        raise FolderUnfit(
+            "the folder is not empty", folder=str(folder), hint="nothing was written; name another"
+        )
+
+
+async def play(folder: Path, teller: Teller) -> Json:
+    """Play the demo in an empty folder; return what was proved.
+
+    Raises SyncError where a step failed.
+    """
+    async with AsyncExitStack() as stack:
+        journal = folder / "cvat-requests.jsonl"
+        sandbox = Sandbox(users=USERS, faults=Faults(), journal=journal)
+        await stack.enter_async_context(sandbox)
+        shell = Shell(folder, teller)
+        stack.push_async_callback(shell.clean_up)
+        people = await stack.enter_async_context(Annotators(sandbox, USERS, teller))
+        story = Story(folder, teller, sandbox, shell, people)
+        return await story.tell()
+
+
+class Story:
+    """The steps, in order."""
+
+    def __init__(
+        self, folder: Path, teller: Teller, sandbox: Sandbox, shell: Shell, people: Annotators
+    ) -> None:
+        self.folder = folder
+        self.teller = teller
+        self.sandbox = sandbox
+        self.shell = shell
+        self.people = people
+        self.url = ""
+        self.began_s = SystemClock().monotonic_s()
+
+    async def tell(self) -> Json:
+        """Do everything; return what was proved."""
+        await self.begin()
+        await self.annotate()
+        await self.work()
+        await self.die()
+        await self.read()
+        await self.bring_home()
+        replayed = await self.replay()
+        return await self.count(**replayed)
+
+    async def begin(self) -> None:
+        """Make a dataset, a CVAT, and the settings that name both."""
+        self.teller.step("A dataset, a CVAT server, and a settings file that names both")
+        make_dataset(self.folder / NAME)
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        text = SETTINGS.format(
+            port=port,
+            url=self.sandbox.url,
+            password=PASSWORD,
+            name=NAME,
+            settle_s=SETTLE_S,
+        )
+        (self.folder / "labeltrail.toml").write_text(text, encoding="utf-8")
+        self.teller.says(f"{NAME}/ is a FiftyOneDataset export of {SAMPLES} images, with boxes.")
+        self.teller.says(f"The CVAT server at {self.sandbox.url} is `labeltrail sandbox`.")
+        self.teller.shown("cat labeltrail.toml", text)
+
+    async def annotate(self) -> None:
+        """Start the daemon, read the dataset, send it to CVAT."""
+        self.teller.step("The daemon watches; the dataset goes to CVAT as an annotation run")
+        await self.shell.serve(self.url)
+        await self.shell.run("dataset", "scan", NAME)
+        fields = ("--field", BOXES, "--field", SCENE)
+        size = ("--segment-size", str(SEGMENT_SIZE))
+        await self.shell.run("annotate", NAME, RUN, *fields, *size)
+        [run] = await self.shell.ask("run", "info", NAME, RUN)
+        await self.people.begin(run["project"], [job["job"] for job in run["jobs"]])
+
+    async def work(self) -> None:
+        """Let two people annotate."""
+        self.teller.step("Ana and Ben annotate; one webhook gets lost, one comes twice")
+        async with Following(self.shell, "AnnotationsObserved") as follower:
+            await self.people.edit_side_by_side()
+            await self.people.pause_inside_a_save()
+            lost = await self.people.lose_a_webhook()
+            await follower.until(lost)
+            await self.people.repeat_a_webhook()
+
+    async def die(self) -> None:
+        """Kill the daemon while people go on, and start it again."""
+        self.teller.step("The daemon is killed inside a save, people go on, it starts again")
+        await self.people.begin_a_save()
+        await self.shell.kill()
+        await self.people.go_on()
+        await self.shell.serve(self.url)
+        await self.people.renumber()
+        self.teller.says(f"… until every job was quiet for {SETTLE_S} s")
+        async with Following(self.shell, "JobSettled") as follower:
+            for seen in self.people.last():
+                await follower.until(seen)
+
+    async def read(self) -> None:
+        """Look at what was recorded."""
+        self.teller.step("What the log knows")
+        await self.shell.run("status")
+        job, box = self.people.jobs[0], self.people.moved_box
+        await self.shell.run("log", "--stream", f"job/main/{job}")
+        self.teller.says("Who moved this box?")
+        await self.shell.run("show", f"main/{job}/shape/{box}", lines_max=16)
+
+    async def bring_home(self) -> None:
+        """Load the run into the dataset, and hand it on."""
+        self.teller.step("The labels come home")
+        [log] = [found for found in await self.shell.ask("status") if found["kind"] == "log"]
+        await self.shell.run("load", NAME, RUN)
+        await self.shell.run("diff", f"@{log['position']}..now", NAME, codes=(3,), lines_max=14)
+        await self.shell.run("show", self.people.moved_label, lines_max=50)
+        await self.shell.run("export", NAME, "export")
+
+    async def replay(self) -> Json:
+        """Throw away all that follows from the log, and let it follow again."""
+        self.teller.step("All state is deleted and follows from the log again; nothing was forged")
+        await self.shell.stop()
+        await self.shell.run("replay")
+        before = await self._state()
+        self.teller.typed("rm data/projections.db*")
+        for path in (self.folder / "data").glob("projections.db*"):
+            path.unlink()
+        identical = before == await self._state()
+        await self.shell.run("replay")
+        self.teller.says(
+            f"labels, run and open questions as before: {'yes' if identical else 'NO'}"
+        )
+        await self.shell.run("verify")
+        return {"replay_identical": identical, "log_ok": True}
+
+    async def _state(self) -> list[Json]:
+        """Return what commands answer about the state."""
+        questions = (("at", "now", NAME), ("run", "info", NAME, RUN), ("pending",))
+        return [one for asked in questions for one in await self.shell.ask(*asked, codes=(0, 3))]
+
+    async def count(self, **proved: bool) -> Json:
+        """Let the judge count, which knows nothing of ours."""
+        self.teller.step("Counted by a script that imports nothing of Labeltrail")
+        await self.sandbox.deliveries_idle()
+        files = ("cvat-requests.jsonl", "data/log.db")
+        self.teller.typed(f"python -I judge.py {' '.join(files)}")
+        _, printed = await self.shell.python(Path(judge.__file__), *files)
+        found: Json = json.loads(printed)
+        found |= proved
+        found["ok"] = found["ok"] and all(proved.values())
+        found["seconds"] = round(SystemClock().monotonic_s() - self.began_s, 1)
+        return found
+
+
+def _free_port() -> int:
+    """Return a port that is free now: webhooks must find the daemon there after a restart."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
