@@ -32,7 +32,7 @@ from events.dataset import (
     ScanConflictResolved,
 )
 from events.envelope import Recorded
-from projections.documents import digest, object_id, split, with_labels, with_members
+from projections.documents import digest, digest_of, object_id, split, with_labels, with_members
 from projections.fold import Fold
 from projections.tables import Table, Tables
 
@@ -178,10 +178,10 @@ def _added(tables: Tables, at: Recorded, fact: SamplesAdded) -> None:
         known = tables.get(SAMPLES, dataset, sample)
         order = known.order if known else order_next
         order_next, samples = (order_next, samples) if known else (order_next + 1, samples + 1)
-        members, _ = split(document)
+        members, labels = split(document)
         tables.put(SAMPLES, Sample(dataset=dataset, sample=sample, order=order, document=members))
         tables.put(SAMPLES_IN_ORDER, SampleInOrder(dataset=dataset, order=order, sample=sample))
-        _put_scanned(tables, dataset, sample, document)
+        _put_scanned(tables, dataset, sample, document, digest_of(members, labels))
     tables.put(SCANS, msgspec.structs.replace(scan, order_next=order_next, samples=samples))
 
 
@@ -289,11 +289,13 @@ def _change_sample(tables: Tables, dataset: str, change: SampleChange) -> None:
         tables.put(SAMPLES, msgspec.structs.replace(row, document=document))
 
 
-def _put_scanned(tables: Tables, dataset: str, sample: str, document: Document) -> None:
-    tables.put(SCANNED, Scanned(dataset=dataset, sample=sample, digest=digest(document)))
-    tables.put(
-        SCANNED_DOCUMENTS, ScannedDocument(dataset=dataset, sample=sample, document=document)
-    )
+def _put_scanned(
+    tables: Tables, dataset: str, sample: str, document: Document, told: bytes | None = None
+) -> None:
+    told = told or digest(document)
+    tables.put(SCANNED, Scanned(dataset=dataset, sample=sample, digest=told))
+    row = ScannedDocument(dataset=dataset, sample=sample, document=document)
+    tables.put(SCANNED_DOCUMENTS, row)
 
 
 def _delete_scanned(tables: Tables, dataset: str, sample: str) -> None:

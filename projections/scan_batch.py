@@ -24,6 +24,7 @@ from events.dataset import (
     SamplesSeen,
     ScanConflict,
     ScanConflictRaised,
+    ScanConflictResolved,
 )
 from events.registry import Fact
 from projections.datasets import (
@@ -101,6 +102,16 @@ class _State:
 
     def is_open(self, conflict: ScanConflict) -> bool:
         return self._tables.get(SCAN_CONFLICTS, self._dataset, conflict.id) is not None
+
+    def overtaken(self, conflicts: Iterable[ScanConflict]) -> list[Fact]:
+        """Close what waits about the same labels: the manifest proposes something newer."""
+        newer = {_about(one): one.id for one in conflicts}
+        waiting = self._tables.scan(SCAN_CONFLICTS, self._dataset) if newer else ()
+        return [
+            ScanConflictResolved(id=row.id, choice="dataset")
+            for row in waiting
+            if newer.get(_about(row.conflict), row.id) != row.id
+        ]
 
     def begin(self) -> Batch:
         return Batch(versions=stream_versions(self._tables, self._dataset))
@@ -197,6 +208,7 @@ def decide_samples(
             continue
         if scanned is None or digest(scanned) != digest(new):
             batch.seen.append(new)
+    batch.whole += state.overtaken(batch.conflicts)
     return batch
 
 
@@ -222,3 +234,8 @@ def decide_removals(
         if state.scanned(sample) is not None:
             batch.gone.append(sample)
     return batch
+
+
+def _about(conflict: ScanConflict) -> tuple[str, ...]:
+    label = conflict.label
+    return (conflict.sample, label.field, label.label) if label else (conflict.sample,)

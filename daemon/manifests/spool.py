@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import orjson
+
 from daemon.store.driver import sqlite3
 from events.canonical import canonical, parse
 from events.dataset import Document
@@ -23,7 +25,7 @@ _SCHEMA: Final = """
         (sample TEXT PRIMARY KEY, base BLOB, scanned BLOB) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS seen (sample TEXT PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS changed
-        (nth INTEGER PRIMARY KEY, sample TEXT, document BLOB);
+        (nth INTEGER PRIMARY KEY, sample TEXT, document BLOB, plain INTEGER);
 """
 
 
@@ -71,10 +73,10 @@ class Spool:
             self._db.execute("INSERT INTO seen VALUES (?)", (sample,))
         except sqlite3.IntegrityError:
             return False
-        row = self._db.execute("SELECT base, scanned FROM before WHERE sample = ?", (sample,))
-        if row.fetchone() != (digest, digest):
-            spelled = canonical(document)
-            self._db.execute("INSERT INTO changed VALUES (?, ?, ?)", (nth, sample, spelled))
+        was = self._db.execute("SELECT base, scanned FROM before WHERE sample = ?", (sample,))
+        if was.fetchone() != (digest, digest):
+            row = (nth, sample, *_written(document))
+            self._db.execute("INSERT INTO changed VALUES (?, ?, ?, ?)", row)
         return True
 
     def end(self) -> None:
@@ -94,9 +96,10 @@ class Spool:
 
     def changed(self) -> Iterator[Changed]:
         """Yield the samples that are new or not as they were, in the manifest's order."""
-        rows = self._db.execute("SELECT sample, document FROM changed ORDER BY nth")
-        for sample, spelled in rows:
-            yield Changed(sample, parse(spelled), len(spelled))
+        rows = self._db.execute("SELECT sample, document, plain FROM changed ORDER BY nth")
+        for sample, written, plain in rows:
+            document = orjson.loads(written) if plain else parse(written)
+            yield Changed(sample, document, len(written))
 
     def gone(self) -> Iterator[str]:
         """Yield the samples that were there and are not in the reading."""
@@ -109,3 +112,11 @@ class Spool:
     def close(self) -> None:
         """Close the file; whoever made it deletes it."""
         self._db.close()
+
+
+def _written(document: Document) -> tuple[bytes, bool]:
+    """Return a document's bytes, and whether they are plain JSON; that is ten times as fast."""
+    try:
+        return orjson.dumps(document), True
+    except TypeError:  # an integer beyond 64 bits
+        return canonical(document), False

@@ -25,7 +25,7 @@ from events.dataset import (
     SamplesSeen,
     ScanConflictRaised,
 )
-from projections.datasets import SCANNED
+from projections.datasets import SCAN_CONFLICTS, SCANNED
 from tests.daemon.handlers.scanning import FOLDS, World, relabelled, same, world_of
 from tests.daemon.manifests.exports import (
     WRITTEN_AT_S,
@@ -130,6 +130,23 @@ async def test_what_both_sides_changed_waits_for_a_decision(scanned: World) -> N
     assert again.outcome == "unchanged"
     assert scanned.names(before) == ["ScanConflictRaised", "SamplesSeen", "ManifestScanned"]
     assert (await scanned.sample(1))["gt"]["detections"][0]["label"] == "dog"
+
+
+async def test_a_newer_proposal_takes_the_place_of_the_one_that_waits(scanned: World) -> None:
+    """A person is asked about what the manifest says now, once."""
+    await scanned.merge(relabelled(1, 101, "cat", "dog"))
+    theirs = birds()
+
+    for at_s, name in ((LATER_S, "owl"), (LATER_S + 1, "eel")):
+        theirs[0]["gt"]["detections"][0]["label"] = name
+        export(scanned.settings.manifest, theirs, at_s=at_s)
+        await scanned.scan()
+
+    (waiting,) = await scanned.projections.ask(
+        lambda tables: list(tables.scan(SCAN_CONFLICTS, "birds"))
+    )
+    assert waiting.conflict.label is not None
+    assert waiting.conflict.label.new == {"label": "eel"}
 
 
 async def test_a_manifest_that_caught_up_with_us_changes_nothing(scanned: World) -> None:
