@@ -71,7 +71,8 @@ class Placing:
         self._id_last = head.id_last
         # Time never goes back in the log, even if the clock does.
         self._recorded_at = max(now_us, head.recorded_at)
-        self._known: dict[bytes, tuple[int, str, str]] = {}
+        self._known: dict[bytes, Known] = {}
+        self._indexed = 0  # how many rows `_known` has
         self.versions: dict[str, int] = {}
         self.rows: list[Row] = []
         self.blobs: dict[bytes, Packed] = {}
@@ -95,6 +96,9 @@ class Placing:
         return Appended(positions=tuple([self._row(one) for one in batch.events]))
 
     def _repeated(self, batch: Batch) -> Appended | None:
+        # Ids rise with time (UUIDv7), so most are greater than all before: no look-up.
+        if min([one.event.id for one in batch.events]) > self._id_last:
+            return None
         found = [self._found(one.event.id) for one in batch.events]
         if not any(found):
             return None
@@ -110,11 +114,12 @@ class Placing:
         return Appended(positions=tuple(k.position for k in found if k), repeated=True)
 
     def _found(self, id: bytes) -> Known | None:
-        # Ids rise with time (UUIDv7), so most are greater than all before: no look-up.
         if id > self._id_last:
             return None
-        placed = self._known.get(id)
-        return Known(*placed) if placed else self._ledger.known(id)
+        for row in self.rows[self._indexed :]:
+            self._known[row[3]] = Known(row[0], row[1], row[4])
+        self._indexed = len(self.rows)
+        return self._known.get(id) or self._ledger.known(id)
 
     def _version(self, stream: str) -> int:
         version = self.versions.get(stream)
@@ -124,7 +129,6 @@ class Placing:
         event = one.event
         position = self._position = self._position + 1
         version = self.versions[event.stream] = self._version(event.stream) + 1
-        self._known[event.id] = position, event.stream, one.type
         if event.id > self._id_last:
             self._id_last = event.id
         row = (
