@@ -88,9 +88,8 @@ async def serve(config_file: Path | None, tasks: Collection[Task] = TASKS) -> No
         logs.configure(app.settings.logging.level, lambda: app.secrets)
         _on_signals(app, stop)
         socket_path = load.control_socket(app.settings)
-        async with control.listening(app, socket_path), listener.listening(app) as address:
-            app.address = address
-            log.info("serving", http=address, control=str(socket_path), folder=str(app.folder))
+        async with listener.listening(app) as app.address, control.listening(app, socket_path):
+            log.info("serving", http=app.address, control=str(socket_path), folder=str(app.folder))
             notify("READY=1")
             await _run(app, tasks, stop)
             notify("STOPPING=1")

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
 
+from daemon.clock import Clock
 from daemon.store.driver import sqlite3
 
 FILE_NAME: Final = "deliveries.db"
 FILE_MODE: Final = 0o600  # bodies hold names and mail addresses
 WAITING_MAX: Final = 1_000
 BATCH_MAX: Final = 200
-PRUNE_EVERY: Final = 500  # bodies
+PRUNE_EVERY_S: Final = 3_600.0
 DAY_US: Final = 86_400 * 1_000_000
 STOP_S: Final = 5.0
 
@@ -57,16 +59,21 @@ class Body(NamedTuple):
 class Bodies:
     """A file of bodies and the one thread that writes it."""
 
-    def __init__(self, folder: Path, *, keep_days: int, bytes_max: int) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, keep_days: int, bytes_max: int) -> None:
         self._path = folder / FILE_NAME
+        self._clock = clock
         self._keep_us = keep_days * DAY_US
         self._bytes_max = bytes_max
+        self._unpruned = 0
+        self._prune_at_s = 0.0
         self._waiting: queue.Queue[Body | None] = queue.Queue(WAITING_MAX)
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
         self._thread.start()
 
     def keep(self, body: Body) -> None:
         """Keep a body; dropped when too many wait. Does not block."""
+        if not self._thread.is_alive():
+            return  # It said why when it ended.
         try:
             self._waiting.put_nowait(body)
         except queue.Full:
@@ -74,11 +81,10 @@ class Bodies:
 
     def close(self) -> None:
         """Write what waits. Blocks, for a limited time."""
-        try:
-            self._waiting.put(None, timeout=STOP_S)
-        except queue.Full:
-            return
-        self._thread.join(STOP_S)
+        if self._thread.is_alive():
+            with suppress(queue.Full):
+                self._waiting.put(None, timeout=STOP_S)
+            self._thread.join(STOP_S)
 
     def _run(self) -> None:
         try:
@@ -86,12 +92,12 @@ class Bodies:
         except (OSError, sqlite3.Error) as exc:
             log.warning("delivery bodies are not kept", path=str(self._path), error=str(exc))
             return
-        written = 0
-        while batch := self._take():
-            written += self._write(conn, batch)
-            if written >= PRUNE_EVERY:
-                self._prune(conn, batch[-1].received_at)
-                written = 0
+        self._prune(conn)
+        stopping = False
+        while not stopping:
+            found = self._take()
+            stopping = None in found
+            self._write(conn, [body for body in found if body is not None])
         conn.close()
 
     def _open(self) -> Any:
@@ -102,26 +108,17 @@ class Bodies:
         conn.executescript(_SCHEMA)
         return conn
 
-    def _take(self) -> list[Body]:
-        """Return what waits, at least one; nothing when it is time to stop."""
-        batch: list[Body] = []
-        while len(batch) < BATCH_MAX:
-            body = self._waiting.get() if not batch else self._next()
-            if body is None:
-                break
-            batch.append(body)
-        return batch
-
-    def _next(self) -> Body | None:
+    def _take(self) -> list[Body | None]:
+        """Return what waits, None for the end; nothing when nothing came for long."""
         try:
-            body = self._waiting.get_nowait()
+            found = [self._waiting.get(timeout=PRUNE_EVERY_S)]
         except queue.Empty:
-            return None
-        if body is None:
-            self._waiting.put(None)  # The next turn shall see it too, and stop.
-        return body
+            return []
+        while len(found) < BATCH_MAX and not self._waiting.empty():
+            found.append(self._waiting.get())
+        return found
 
-    def _write(self, conn: Any, batch: list[Body]) -> int:
+    def _write(self, conn: Any, batch: list[Body]) -> None:
         try:
             conn.execute("BEGIN")
             conn.executemany("INSERT INTO bodies VALUES (?, ?, ?, ?)", batch)
@@ -130,11 +127,17 @@ class Bodies:
             log.warning("delivery bodies not kept", count=len(batch), error=str(exc))
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
-        return len(batch)
+        self._unpruned += sum(len(body.body) for body in batch)
+        if self._unpruned > self._bytes_max // 4 or self._clock.monotonic_s() >= self._prune_at_s:
+            self._prune(conn)
 
-    def _prune(self, conn: Any, now_us: int) -> None:
+    def _prune(self, conn: Any) -> None:
+        """Delete what is too old or too much."""
+        self._unpruned = 0
+        self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S
+        oldest = self._clock.now_us() - self._keep_us
         try:
-            conn.execute("DELETE FROM bodies WHERE received_at < ?", (now_us - self._keep_us,))
+            conn.execute("DELETE FROM bodies WHERE received_at < ?", (oldest,))
             conn.execute(_FIT, (self._bytes_max,))
         except sqlite3.Error as exc:
             log.warning("delivery bodies not pruned", error=str(exc))

@@ -48,7 +48,7 @@ async def listening(app: App) -> AsyncIterator[str]:
     """Serve webhooks and health; yields the address. Raises PortTaken, PortRefused."""
     limits, kept = app.settings.http, app.settings.deliveries
     bound = notify.listening_socket() or bind(limits.host, limits.port)
-    bodies = Bodies(app.folder, keep_days=kept.keep_days, bytes_max=kept.bytes_max)
+    bodies = Bodies(app.folder, app.clock, keep_days=kept.keep_days, bytes_max=kept.bytes_max)
     receiver = Receiver(
         app.store,
         app.projections,
@@ -57,7 +57,7 @@ async def listening(app: App) -> AsyncIterator[str]:
         on_delivery=app.delivered,
         bodies=bodies,
     )
-    await receiver.ready()
+    await receiver.recall()
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
         site = make_site(receiver, Readyz(app.store, app.projections), limits)

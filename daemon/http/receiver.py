@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Final
 
 from daemon.clock import Clock
@@ -24,6 +25,8 @@ from projections.tables import Tables
 
 # Deliveries that the projections may not show yet; they lag behind by milliseconds.
 RECENT_MAX: Final = 10_000
+RECALLED_EVENTS_MAX: Final = 50_000
+KNOWN_S: Final = 1.0
 
 Secrets = Callable[[str], Sequence[str]]
 OnDelivery = Callable[[str, DeliveryReceived], None]
@@ -62,11 +65,16 @@ class Receiver:
         self._secrets = secrets
         self._on_delivery = on_delivery
         self._bodies = bodies
-        self._recent: OrderedDict[Key, asyncio.Task[None]] = OrderedDict()
+        self._recent: OrderedDict[Key, asyncio.Task[None] | None] = OrderedDict()
 
-    async def ready(self) -> None:
-        """Wait until the tables show every delivery in the log, so that repeated ones are known."""
-        await self._projections.ask(lambda tables: None, folds=[JOBS_FOLD.name])
+    async def recall(self) -> None:
+        """Read the end of the log, for what the tables do not show yet after a crash.
+
+        They may be far behind, or be built anew, and a port that waited for them would refuse
+        deliveries meanwhile.
+        """
+        for key in await asyncio.to_thread(_last_deliveries, self._store):
+            self._remember(key, None)
 
     def check_known(self, server: str) -> None:
         """Raise UnknownServer where no such server is declared."""
@@ -94,25 +102,28 @@ class Receiver:
     async def _record(self, server: str, body: bytes, fact: DeliveryReceived) -> bool:
         """Append once, however many requests bring the same delivery at once."""
         key = (server, fact.body_hash)
-        appending = self._recent.get(key)
-        if appending is None and await self._is_recorded(key):
+        if key not in self._recent and await self._is_recorded(key):
             return False
-        # Asked again: another request may have begun while the tables were asked.
-        appending = appending or self._recent.get(key)
-        if appending is not None:
-            await asyncio.shield(appending)
+        # Asked after the await: another request may have begun with the same delivery.
+        if key in self._recent:
+            await _outcome(self._recent[key])
             return False
         appending = asyncio.create_task(self._append(key, body, fact), name="append delivery")
         self._remember(key, appending)
-        # A client that gave up does not stop what others may wait for.
-        await asyncio.shield(appending)
+        await _outcome(appending)
         return True
 
     async def _is_recorded(self, key: Key) -> bool:
         def known(tables: Tables) -> bool:
             return tables.get(DELIVERIES, *key) is not None
 
-        return await self._projections.ask(known, folds=[JOBS_FOLD.name], stale=True)
+        try:
+            async with asyncio.timeout(KNOWN_S):
+                return await self._projections.ask(known, folds=[JOBS_FOLD.name], stale=True)
+        except TimeoutError:
+            # A long question holds up the tables. A hint recorded twice costs one more look at
+            # a job; a sender that waits too long gives up, and older ones for good.
+            return False
 
     async def _append(self, key: Key, body: bytes, fact: DeliveryReceived) -> None:
         server, body_hash = key
@@ -133,12 +144,28 @@ class Receiver:
         self._bodies.keep(Body(self._clock.now_us(), server, body_hash, body))
         self._on_delivery(server, fact)
 
-    def _remember(self, key: Key, appending: asyncio.Task[None]) -> None:
-        # Where every waiting client has gone, nobody else would look at the outcome.
-        appending.add_done_callback(lambda task: task.cancelled() or task.exception())
+    def _remember(self, key: Key, appending: asyncio.Task[None] | None) -> None:
+        if appending is not None:
+            # Where every waiting client has gone, nobody else would look at the outcome.
+            appending.add_done_callback(lambda task: task.cancelled() or task.exception())
         self._recent[key] = appending
         if len(self._recent) > RECENT_MAX:
             self._recent.popitem(last=False)
+
+
+async def _outcome(appending: asyncio.Task[None] | None) -> None:
+    """Wait until a delivery is on disk. A client that gives up does not stop it for others."""
+    if appending is not None:
+        await asyncio.shield(appending)
+
+
+def _last_deliveries(store: EventStore) -> list[Key]:
+    with closing(store.reader()) as reader:
+        tail = reader.read(after=max(0, reader.head() - RECALLED_EVENTS_MAX), prefix="server/")
+        facts = ((row.stream.removeprefix("server/"), reader.fact(row)) for row in tail)
+        return [
+            (name, fact.body_hash) for name, fact in facts if isinstance(fact, DeliveryReceived)
+        ]
 
 
 def received(delivery: Delivery) -> DeliveryReceived:

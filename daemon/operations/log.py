@@ -16,6 +16,7 @@ from daemon.operations.registry import Json, operation
 from daemon.operations.times import iso, position_at
 from events import canonical
 from events.envelope import Recorded
+from events.errors import SyncError
 from events.registry import Fact
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 BATCH_EVENTS: Final = 200
 LAST_MAX: Final = 1_000_000
 SUMMARY_CHARS_MAX: Final = 160
+
+
+class NothingToFollow(SyncError):
+    """The log stands still while a command holds its lock."""
 
 
 class LogArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +55,10 @@ class LogArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @operation("log", args=LogArgs, state=False)
 async def log(app: App, args: LogArgs) -> AsyncGenerator[Json, None]:
     """Yield events in the order of the log."""
+    if args.follow and app.address is None:
+        raise NothingToFollow(
+            "no daemon runs, so nothing would be appended", hint="start one: `labeltrail serve`"
+        )
     store = app.store
     head = await store.head()
     after = await position_at(store, args.since) if args.since else 0

@@ -275,6 +275,14 @@ def test_what_cannot_be_asked_of_the_log_is_a_usage_error(desk: Desk, words: lis
     assert not (desk.folder / "data").exists()
 
 
+def test_a_log_that_stands_still_is_not_followed(desk: Desk):
+    """The command itself would hold the lock, and keep every daemon from starting."""
+    ran = desk.run("log", "-f")
+
+    assert ran.code == 1
+    assert "error: no daemon runs" in ran.err
+
+
 def test_status_knows_what_the_log_knows(history: Desk):
     """Also of what is not declared any more."""
     ran = history.run("status", "--json")

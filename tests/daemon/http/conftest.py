@@ -52,6 +52,7 @@ class Daemon:
 
     address: str
     store: EventStore
+    projections: MemoryProjections
     clock: HeldClock
     receiver: Receiver
     folder: Path
@@ -93,7 +94,7 @@ def start(tmp_path: Path) -> Start:
         clock = HeldClock()
         kept = store or MemoryStore(clock)
         projections = MemoryProjections(kept, FOLDS)
-        bodies = Bodies(tmp_path, keep_days=30, bytes_max=1_000_000)
+        bodies = Bodies(tmp_path, clock, keep_days=30, bytes_max=1_000_000)
         heard: list[tuple[str, DeliveryReceived]] = []
 
         def secrets(server: str) -> list[str]:
@@ -116,7 +117,9 @@ def start(tmp_path: Path) -> Start:
                 serving(make_site(receiver, Readyz(kept, projections), http), bound, http),
                 aiohttp.ClientSession() as session,
             ):
-                yield Daemon(address_of(bound), kept, clock, receiver, tmp_path, session, heard)
+                yield Daemon(
+                    address_of(bound), kept, projections, clock, receiver, tmp_path, session, heard
+                )
         finally:
             await asyncio.to_thread(bodies.close)
             await projections.close()

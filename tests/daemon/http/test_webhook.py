@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import threading
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from daemon.clock import SystemClock
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
+from daemon.http import receiver
 from daemon.ports.store import (
     NOTHING_EXPECTED,
     Appended,
@@ -25,6 +27,7 @@ from daemon.store.memory import MemoryStore
 from events.envelope import NewEvent
 from events.errors import SyncError
 from events.server import DeliveryReceived, DeliveryRefused
+from projections.tables import Tables
 from tests.daemon.http.conftest import OLD_SECRET, SECRET, Daemon, Start, delivery, reordered
 
 
@@ -93,13 +96,50 @@ async def test_a_repeated_delivery_is_known_after_a_restart(start: Start):
         await before.post(delivery())
 
     async with start(store) as after:
-        await after.receiver.ready()
+        await after.receiver.recall()
         answer = await after.post(delivery())
 
         assert answer.status == 204
         assert len(after.facts()) == 1
         assert after.heard == []
     await closed()
+
+
+async def test_a_repeated_delivery_is_known_long_after_its_time_in_memory(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    """What memory forgets, the tables know."""
+    monkeypatch.setattr(receiver, "RECENT_MAX", 1)
+    async with start() as daemon:
+        for number in (1, 2, 3):
+            await daemon.post(delivery(id=number))
+        await daemon.projections.ask(lambda tables: None)
+        again = await daemon.post(delivery(id=1))
+
+        assert again.status == 204
+        assert len(daemon.facts()) == 3
+
+
+async def test_tables_that_are_busy_hold_up_no_delivery(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    """Older servers give up for good after ten seconds; a question may take longer."""
+    monkeypatch.setattr(receiver, "KNOWN_S", 0.05)
+    asked, answer = threading.Event(), threading.Event()
+
+    def long_question(_tables: Tables) -> None:
+        asked.set()
+        answer.wait()
+
+    async with start() as daemon:
+        asking = asyncio.create_task(daemon.projections.ask(long_question))
+        await asyncio.to_thread(asked.wait)
+        taken = await daemon.post(delivery())
+        answer.set()
+        await asking
+
+        assert taken.status == 204
+        assert len(daemon.facts()) == 1
 
 
 async def _never_closed() -> None:
@@ -190,7 +230,7 @@ async def test_a_date_that_is_none_spoils_nothing(daemon: Daemon, date: str):
     assert answer.status == 204
     assert len(daemon.facts()) == 1
     # The folds read the date too, and one that raises would stop all of them for ever.
-    await daemon.receiver.ready()
+    await daemon.projections.ask(lambda tables: None)
 
 
 async def test_a_server_that_is_not_declared_gets_404_and_no_stream(daemon: Daemon):

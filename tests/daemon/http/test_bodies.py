@@ -1,0 +1,73 @@
+"""Raw bodies beside the log: kept for a while, never more than allowed."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import stat
+from pathlib import Path
+
+from daemon.clock import Clock
+from daemon.http.bodies import DAY_US, Bodies, Body
+from tests.fakes.clock import START_US, FakeClock
+
+KEEP_DAYS = 30
+
+
+def kept(folder: Path, clock: Clock, *bodies: Body, bytes_max: int = 1_000_000) -> list[bytes]:
+    """Keep bodies as one run of the daemon does; return what is there afterwards."""
+    writing = Bodies(folder, clock, keep_days=KEEP_DAYS, bytes_max=bytes_max)
+    for body in bodies:
+        writing.keep(body)
+    writing.close()
+    with contextlib.closing(sqlite3.connect(folder / "deliveries.db")) as conn:
+        return [body for (body,) in conn.execute("SELECT body FROM bodies ORDER BY received_at")]
+
+
+def body(text: bytes, *, days_ago: float = 0) -> Body:
+    return Body(START_US - int(days_ago * DAY_US), "main", text.hex(), text)
+
+
+def test_what_waits_is_written_before_the_end(tmp_path: Path):
+    """A restart loses no body."""
+    texts = [b"%03d" % number for number in range(500)]
+
+    found = kept(tmp_path, FakeClock(), *map(body, texts))
+
+    assert sorted(found) == texts
+
+
+def test_an_old_body_is_gone_at_the_next_start(tmp_path: Path):
+    """Bodies hold names; what was promised to be deleted is deleted, also where nothing comes."""
+    kept(tmp_path, FakeClock(), body(b"old", days_ago=KEEP_DAYS + 1), body(b"new", days_ago=1))
+
+    assert kept(tmp_path, FakeClock()) == [b"new"]
+
+
+def test_too_many_bytes_cost_the_oldest(tmp_path: Path):
+    """The file is bounded, whatever is sent."""
+    bodies = [body(bytes([number]) * 100, days_ago=10 - number) for number in range(10)]
+
+    kept(tmp_path, FakeClock(), *bodies, bytes_max=350)
+    found = kept(tmp_path, FakeClock(), bytes_max=350)
+
+    assert [text[0] for text in found] == [7, 8, 9]
+
+
+def test_only_the_owner_reads_bodies(tmp_path: Path):
+    """They hold names and mail addresses."""
+    kept(tmp_path, FakeClock(), body(b"x"))
+
+    assert stat.S_IMODE((tmp_path / "deliveries.db").stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_no_database_costs_the_bodies_and_nothing_else(tmp_path: Path):
+    """Nothing may depend on them, least of all an acknowledgement."""
+    (tmp_path / "deliveries.db").write_bytes(b"no database" * 1_000)
+    writing = Bodies(tmp_path, FakeClock(), keep_days=KEEP_DAYS, bytes_max=1)
+
+    for _ in range(5_000):
+        writing.keep(body(b"x"))
+    writing.close()
+
+    assert (tmp_path / "deliveries.db").read_bytes().startswith(b"no database")
