@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from config import load
 from config.problems import SettingsUnusable
 from config.settings import Dataset, Server, Settings
-from daemon import keys
+from daemon import file_systems, keys
 from daemon.clock import Clock, SystemClock
 from events.errors import SyncError
 
@@ -46,6 +46,10 @@ class NeedsRestart(SyncError):
 
 class DataFolderUnusable(SyncError):
     """The data folder cannot be made, or not be written by this user."""
+
+
+class DataFolderRemote(SyncError):
+    """The data folder lies on a network file system, where a log cannot be kept safely."""
 
 
 class UnknownServer(SyncError):
@@ -274,6 +278,7 @@ async def _open_store(app: App) -> EventStore:
     from daemon.store.sqlite import LOG_NAME, SqliteStore
 
     def made() -> Path:
+        check_local(app.folder)
         app.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         return app.folder / LOG_NAME
 
@@ -294,6 +299,16 @@ async def _open_store(app: App) -> EventStore:
             hint="become a member of the group that owns it, or set another `folder` in [data]",
         ) from exc
     return store
+
+
+def check_local(folder: Path) -> None:
+    """Raise DataFolderRemote for a folder whose locks and memory other machines do not see."""
+    if file_systems.is_remote(folder):
+        raise DataFolderRemote(
+            "the data folder lies on a network file system",
+            folder=str(folder),
+            hint="SQLite loses data there; set a `folder` on a local disk in [data]",
+        )
 
 
 async def _open_projections(app: App) -> Projections:

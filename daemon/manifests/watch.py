@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
 from watchfiles import Change, awatch
 
 from config.settings import Dataset as DatasetSettings
+from daemon import file_systems
 from daemon.clock import Clock
 from daemon.manifests.source import Source
 
@@ -21,29 +21,6 @@ _POLL_MS: Final = 2_000
 # watchfiles gathers what happens within this time into one report.
 _GATHER_MS: Final = 400
 _LOST_S: Final = 5.0
-# File systems that other machines write to: this one's kernel hears nothing of it.
-REMOTE: Final = frozenset(
-    {
-        "9p",
-        "afs",
-        "ceph",
-        "cifs",
-        "fuse.gcsfuse",
-        "fuse.goofys",
-        "fuse.rclone",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "glusterfs",
-        "lustre",
-        "nfs",
-        "nfs4",
-        "prl_fs",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "virtiofs",
-    }
-)
 
 
 class ManifestWatch:
@@ -94,7 +71,9 @@ class ManifestWatch:
     async def _listen(self) -> None:
         """Note what happens to the manifest's files, as far as the file system tells."""
         manifest = self._source.manifest
-        polling = self._settings.polling or await asyncio.to_thread(hears_nothing, manifest)
+        polling = self._settings.polling or await asyncio.to_thread(
+            file_systems.is_remote, manifest
+        )
         while not self._stop.is_set():
             try:
                 await self._listen_once(polling)
@@ -138,29 +117,3 @@ class ManifestWatch:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-
-
-def file_system(path: Path, mountinfo: str) -> str:
-    """Return the type of the file system that holds a path, by `/proc/self/mountinfo`.
-
-    Format: proc_pid_mountinfo(5); the deepest mount point above the path counts, of two the later.
-    """
-    best, found = -1, ""
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        fields = before.split(" ")
-        if len(fields) < 5 or not after:
-            continue
-        # Blanks and the like are written as three octal digits.
-        point = Path(fields[4].encode().decode("unicode_escape"))
-        if len(point.parts) >= best and path.is_relative_to(point):
-            best, found = len(point.parts), after.split(" ")[0]
-    return found
-
-
-def hears_nothing(path: Path) -> bool:
-    """Tell whether changes below a path may be made by machines that our kernel cannot hear."""
-    with suppress(OSError):
-        mountinfo = Path("/proc/self/mountinfo").read_text()
-        return file_system(Path(os.path.realpath(path)), mountinfo) in REMOTE
-    return False

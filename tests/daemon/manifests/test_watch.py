@@ -11,7 +11,8 @@ import pytest
 
 from config.settings import Dataset as DatasetSettings
 from daemon.clock import SystemClock
-from daemon.manifests.watch import ManifestWatch, file_system
+from daemon.file_systems import file_system
+from daemon.manifests.watch import ManifestWatch
 from tests.daemon.manifests.exports import export, image, sample
 
 HEARD_WITHIN_S = 20
