@@ -242,8 +242,8 @@ class _Verifier:
             for row in batch:
                 try:
                     yield rows.recorded(row, streams, types)
-                except KeyError:
-                    self._found("edited", row[0], "the name of its stream or type is missing")
+                except (KeyError, TypeError):
+                    self._found("edited", row[0], "its stream, type or evidence is no name")
             after = batch[-1][0]
 
     def _check(self, event: Recorded) -> None:
