@@ -30,6 +30,7 @@ READ_ORDER = (
     "frame",
     "group",
     "source",
+    "score",
     "occluded",
     "outside",
     "z_order",
@@ -179,6 +180,7 @@ def written(kind: str, row: Annotation) -> Json:
     """Show an annotation as the answer to a write: as sent, with its id, nothing filled in."""
     top = {name: row[name] for name in SHAPE_FIELDS if kind == "shapes" and name in row}
     top |= {name: row[name] for name in ("id", "frame", "label_id", "group", "source")}
+    top |= {"score": row["score"]} if "score" in row else {}
     top["attributes"] = row["attributes"]
     if kind == "tracks":
         top["shapes"] = [_written_keyframe(shape) for shape in row["shapes"]]
@@ -249,6 +251,8 @@ def _place(row: Annotation, turn: int) -> tuple[int, int]:
 
 def _read(row: Annotation) -> Json:
     shown = {name: row[name] for name in READ_ORDER if name in row}
+    for name in shown.keys() & {"score", "rotation"}:
+        shown[name] = float(shown[name])
     if "points" in shown:
         shown["points"] = [float(value) for value in shown["points"]]
     return shown

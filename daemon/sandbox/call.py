@@ -13,7 +13,9 @@ from daemon.sandbox import present
 from daemon.sandbox.errors import bad_request, not_found, unauthorized
 from daemon.sandbox.model import Comment, Issue, Job, Json, Organization, Project, Task, User
 from daemon.sandbox.outbox import Outbox, Signal
+from daemon.sandbox.present_2_73 import columns
 from daemon.sandbox.state import State
+from daemon.sandbox.views import VIEWS, Views
 
 Subject: TypeAlias = Project | Task | Job | Issue | Comment
 
@@ -51,8 +53,23 @@ class Call:
     # Annotation writes note the annotations of their jobs here, for the journal.
     journaled: bool = False
     before: dict[int, Json] = field(default_factory=dict)
+    # 2.73: the columns of a task when the request first had it in hand.
+    first_seen: dict[int, Json] = field(default_factory=dict)
+    committed: bool = False
+    # The token is read-only (2.73).
+    read_only: bool = False
     # What starts once the request is answered: the creation of jobs.
     background: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def views(self) -> Views:
+        """Return how rows are shown in this version."""
+        return VIEWS[self.version]
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether this is the newer of the two versions."""
+        return self.version != "2.15"
 
     @property
     def user(self) -> User:
@@ -117,17 +134,32 @@ class Call:
         kind = type(row).__name__.lower()
         scope = scope_of(self.state, row)
         heard = self.outbox.is_heard(f"update:{kind}", **scope)
-        before = self._show(row, counted=False) if heard else {}
+        before = self._before(row) if heard else {}
         yield
         row.updated = self.state.now()
         if heard:
             after = self._show(row, counted=counted)
+            now = columns(row) if self.is_new else after
             changed = {
-                key: before.get(key)
-                for key in after
-                if key != "labels" and before.get(key) != after[key]
+                name: before.get(name)
+                for name in now
+                if name != "labels" and before.get(name) != now[name]
             }
-            self.signal(f"update:{kind}", after, before=changed, **scope)
+            news = {name: {"from": old, "to": now[name]} for name, old in changed.items()}
+            changes = news if self.is_new else None
+            self.signal(f"update:{kind}", after, before=changed, changes=changes, **scope)
+
+    def _before(self, row: Subject) -> Json:
+        """Show a row as it was before a change.
+
+        2.73 compares a task with what it was when the request first had it in
+        hand, so that several saves in one request all name the first date.
+        """
+        if not self.is_new:
+            return self._show(row, counted=False)
+        if isinstance(row, Task) and self.base:
+            return self.first_seen.setdefault(row.id, columns(row))
+        return columns(row)
 
     def touch(self, *rows: Subject | None, counted: bool = False) -> None:
         """Move the dates of rows, in order; `counted` as in `saving`."""
@@ -160,11 +192,13 @@ class Call:
     def _show(self, row: Subject, *, counted: bool) -> Json:
         match row:
             case Project():
-                return present.project(self.state, row, self.base)
+                return self.views.project(self.state, row, self.base)
             case Task():
-                return present.task(self.state, row, self.base, counted=counted)
+                return self.views.task(
+                    self.state, row, self.base, counted=counted, reader=self.user
+                )
             case Job():
-                return present.job(self.state, row, self.base, counted=counted)
+                return self.views.job(self.state, row, self.base, counted=counted, reader=self.user)
             case Issue():
                 return present.issue(self.state, row, self.base)
             case Comment():
@@ -172,6 +206,7 @@ class Call:
 
     def commit(self) -> None:
         """Hand the signals of a finished request to the webhooks."""
+        self.committed = True
         self.outbox.post(self.signals)
         self.signals = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from daemon.sandbox.errors import bad_request
 from daemon.sandbox.fields import (
     Absent,
     Check,
@@ -12,6 +13,7 @@ from daemon.sandbox.fields import (
     TakesNull,
     boolean,
     choice,
+    clean,
     integer,
     listed,
     number,
@@ -19,6 +21,7 @@ from daemon.sandbox.fields import (
     record,
     text,
 )
+from daemon.sandbox.model import KINDS
 
 TEXT_LONGEST = 4096
 FULL_TURN_DEGREES = 360
@@ -53,6 +56,11 @@ def _attribute_text(value: Any) -> str:
     return str(text(longest=TEXT_LONGEST, blank=True)(str(value)))
 
 
+def _score(value: Any) -> float:
+    number(lowest=0, highest=1)(value)
+    return float(value) if isinstance(value, str) else value
+
+
 ATTRIBUTES: tuple[Check, object] = (
     listed(record(spec_id=(integer(), Missing), value=(TakesNull(_attribute_text), Missing))),
     list,
@@ -78,7 +86,7 @@ KEYFRAMES: tuple[Check, object] = (
     ),
     Missing,
 )
-DOCUMENT: Check = record(
+OLD_DOCUMENT: Check = record(
     version=(integer(), 0),
     tags=(listed(record(**HEAD, attributes=ATTRIBUTES)), list),
     shapes=(
@@ -104,3 +112,73 @@ DOCUMENT: Check = record(
         list,
     ),
 )
+
+
+SOURCES = ("auto", "semi-auto", "manual", "file", "consensus")
+# The number of coordinates that 2.73 wants, where it is fixed.
+POINTS = {"rectangle": 4, "ellipse": 4, "cuboid": 16}
+NEW_HEAD: dict[str, tuple[Check, object]] = HEAD | {
+    "group": (TakesNull(lambda value: 0 if value is None else integer(lowest=0)(value)), 0),
+    "source": (choice(SOURCES), "manual"),
+}
+SCORE: dict[str, tuple[Check, object]] = {"score": (_score, 1)}
+
+
+NEW_SHAPE = SHAPE | {"rotation": (SHAPE["rotation"][0], 0)}
+
+
+def _new_shape(**more: tuple[Check, object]) -> Check:
+    checked = record(**NEW_HEAD, **NEW_SHAPE, **SCORE, attributes=ATTRIBUTES, **more)
+
+    def check(value: Any) -> Any:
+        made = checked(value)
+        wanted = POINTS.get(made["type"])
+        if wanted is not None and len(made.get("points", ())) != wanted:
+            raise FieldInvalid({"points": [f"expected {wanted} coordinates"]})
+        return made
+
+    return check
+
+
+_ELEMENT_TRACK = record(**NEW_HEAD, shapes=KEYFRAMES, attributes=ATTRIBUTES)
+NEW_DOCUMENT: Check = record(
+    version=(integer(), 0),
+    tags=(listed(record(**NEW_HEAD, attributes=ATTRIBUTES)), list),
+    shapes=(listed(_new_shape(elements=(listed(_new_shape()), list))), list),
+    tracks=(
+        listed(
+            record(
+                **NEW_HEAD,
+                shapes=KEYFRAMES,
+                attributes=ATTRIBUTES,
+                elements=(listed(_ELEMENT_TRACK), list),
+            )
+        ),
+        list,
+    ),
+)
+
+
+def checked_document(value: Any, *, action: str, is_new: bool) -> Any:
+    """Check a document for a write; raises Refused (400).
+
+    2.73 takes no ids where rows are made, and wants them where rows are deleted.
+    """
+    if not is_new:
+        return clean(OLD_DOCUMENT, value)
+    document = clean(NEW_DOCUMENT, value)
+    absent, present = action in {"create", "replace"}, action == "delete"
+    problems = {
+        kind: [_id_problem(row, absent=absent, present=present) for row in document[kind]]
+        for kind in KINDS
+    }
+    problems = {kind: each for kind, each in problems.items() if any(each)}
+    if problems:
+        raise bad_request(problems)
+    return document
+
+
+def _id_problem(row: Any, *, absent: bool, present: bool) -> dict[str, list[str]]:
+    if absent and row["id"] is not None:
+        return {"id": ["must be absent"]}
+    return {"id": ["must be present"]} if present and row["id"] is None else {}

@@ -129,8 +129,10 @@ def _boxes(content: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def segments(task: Task) -> list[tuple[int, int]]:
+def segments(task: Task, *, is_new: bool = False) -> list[tuple[int, int]]:
     """Cut a task into jobs; sets its segment size and overlap.
+
+    is_new   a task of one job has no overlap (2.73)
 
     returns  first and last frame of each job (engine/task.py, _get_task_segment_data)
     """
@@ -141,7 +143,7 @@ def segments(task: Task) -> list[tuple[int, int]]:
     wanted = task.overlap
     if wanted is None:
         wanted = VIDEO_OVERLAP if task.data.is_video else 0
-    overlap = min(wanted, length // 2)
+    overlap = 0 if whole and is_new else min(wanted, length // 2)
     task.segment_size, task.overlap = length, overlap
     if whole:
         return [(0, size - 1)]

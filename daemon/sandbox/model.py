@@ -36,6 +36,21 @@ class User:
 
 
 @dataclass(slots=True)
+class AccessToken:
+    """A personal token, for `Authorization: Bearer` (2.73)."""
+
+    id: int
+    name: str
+    owner: int
+    value: str
+    read_only: bool
+    expiry: str | None
+    created: int
+    updated: int
+    last_used: int | None = None
+
+
+@dataclass(slots=True)
 class Organization:
     """A group of users that owns projects and tasks."""
 
@@ -89,6 +104,7 @@ class Project:
     organization: int | None
     created: int
     updated: int
+    assignee_updated: int | None = None
 
 
 @dataclass(slots=True)
@@ -148,6 +164,11 @@ class Task:
     data: Data | None = None
     creation: tuple[str, str] = ("Finished", "")
     upload: Upload = field(default_factory=Upload)
+    assignee_updated: int | None = None
+    # The request of the media's upload: when it was made, begun and ended.
+    requested: int = 0
+    begun: int | None = None
+    ended: int | None = None
 
 
 @dataclass(slots=True)
@@ -168,6 +189,8 @@ class Job:
     shapes: dict[int, Annotation] = field(default_factory=dict)
     tracks: dict[int, Annotation] = field(default_factory=dict)
     writes: int = 0
+    assignee_updated: int | None = None
+    chunks_updated: int = 0
 
     def table(self, kind: str) -> dict[int, Annotation]:
         """Return the annotations of one kind: tags, shapes or tracks."""
@@ -235,3 +258,5 @@ class Delivery:
     status_code: int | None = None
     changed_fields: str = ""
     response: str = ""
+    attempt: int = 1
+    duration_ms: int = 0

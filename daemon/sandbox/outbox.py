@@ -1,7 +1,8 @@
 """Webhook deliveries: who hears an event, in which order, and how it ends.
 
 One worker sends one delivery at a time, as CVAT's queue does: a slow receiver
-holds up all later deliveries. Version 2.15 sends each event once.
+holds up all later deliveries. Version 2.15 sends each event once; 2.73 tries
+again what failed, after newer events.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import hmac
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from daemon.sandbox.faults import Faults
 from daemon.sandbox.journal import Journal
 from daemon.sandbox.model import Delivery, Json, Webhook
-from daemon.sandbox.present import delivery as shown_delivery
 from daemon.sandbox.present import in_stored_order
 from daemon.sandbox.state import State
 
 # How a send ends where no answer came: refused or cut, and too late.
 NOT_REACHED = 502
 TOO_SLOW = 504
+# Pauses before the attempts of 2.73 (cvat, PR 10578), and the statuses below 500 that it repeats.
+RETRY_S = (5.0, 300.0, 1_800.0, 10_800.0, 86_400.0, 86_400.0, 86_400.0, 86_400.0)
+RETRIED_STATUS = (408, 429)
 
 # (url, headers, body) → status, or status and the text of the answer.
 OnDelivery: TypeAlias = Callable[[str, dict[str, str], bytes], Awaitable[int | tuple[int, str]]]
@@ -34,7 +37,8 @@ OnDelivery: TypeAlias = Callable[[str, dict[str, str], bytes], Awaitable[int | t
 class Signal:
     """Something that happened, as a webhook tells it.
 
-    before  update events: the old value of each member that changed, else None
+    before   update events: the old value of each member that changed, else None
+    changes  2.73: old and new value of each column that changed
     """
 
     event: str
@@ -43,6 +47,7 @@ class Signal:
     project: int | None
     organization: int | None
     before: Json | None = None
+    changes: Json | None = None
 
 
 class Outbox:
@@ -57,10 +62,19 @@ class Outbox:
         self.version = version
         self.send = send
         self.waiting: deque[Delivery] = deque()
+        # 2.73: failed deliveries that are tried again, by the date when they are due.
+        self.retries: list[tuple[int, int, Delivery, bytes]] = []
+        self.alarms: set[asyncio.Task[None]] = set()
+        self.runs = False
         self.held: list[tuple[int, Delivery, bytes]] = []
         self.arrived = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether this is the newer of the two versions."""
+        return self.state.version != "2.15"
 
     def is_heard(self, event: str, *, project: int | None, organization: int | None) -> bool:
         """Tell whether any webhook wants this event."""
@@ -75,6 +89,8 @@ class Outbox:
             for row in self.state.webhooks.values()
             if row.is_active
             and event in row.events
+            # 2.73 tells the end of a project to its organization alone.
+            and not (event == "delete:project" and row.type == "project" and self.is_new)
             and (
                 (row.type == "organization" and row.organization == organization is not None)
                 or (row.type == "project" and row.project == project is not None)
@@ -87,7 +103,9 @@ class Outbox:
         for signal in signals:
             heard = {"project": signal.project, "organization": signal.organization}
             for webhook in self.hearers(signal.event, **heard):
-                self.queue(webhook, payload(signal, webhook), changed=signal.before)
+                self.queue(
+                    webhook, payload(signal, webhook, self.state.version), changed=signal.before
+                )
 
     def queue(
         self, webhook: Webhook, body: Json, *, changed: Json = None, redelivery: bool = False
@@ -103,17 +121,23 @@ class Outbox:
 
     async def run(self) -> None:
         """Send deliveries for ever."""
-        while True:
-            await self.arrived.wait()
-            await self.drain()
+        self.runs = True
+        try:
+            while True:
+                await self.arrived.wait()
+                await self.drain()
+        finally:
+            for alarm in self.alarms:
+                alarm.cancel()
 
     async def drain(self) -> None:
-        """Send all that waits, and what is held back last."""
+        """Send all that waits, what is held back last, and retries that are due."""
         while self.waiting:
             await self._attempt(self.waiting.popleft())
         for _, row, body in sorted(self.held, key=lambda held: held[0]):
             await self._send(row, body, fault="reordered")
         self.held = []
+        await self._send_retries()
         self.arrived.clear()
         self.idle.set()
 
@@ -143,9 +167,37 @@ class Outbox:
 
     async def _send(self, row: Delivery, body: bytes, *, fault: str | None) -> None:
         webhook = self.state.webhooks.get(row.webhook) or self._deleted(row)
+        started = self.state.clock.monotonic_s()
         status, answer = await self.attempt(webhook, body)
+        row.duration_ms = int((self.state.clock.monotonic_s() - started) * 1000)
         self.record(row, status, answer)
+        self._plan_retry(row, body, status)
         self.journal.delivery(row, fault=fault)
+
+    def _plan_retry(self, row: Delivery, body: bytes, status: int) -> None:
+        """Try a failed delivery again later, with the same bytes (2.73)."""
+        fails = status >= 500 or status in RETRIED_STATUS
+        if not self.is_new or not fails or row.attempt > len(RETRY_S):
+            return
+        pause = RETRY_S[row.attempt - 1]
+        again = replace(row, attempt=row.attempt + 1)
+        due = self.state.clock.now_us() + int(pause * 1e6)
+        self.retries.append((due, row.id, again, body))
+        if self.runs:
+            alarm = asyncio.get_running_loop().create_task(self._wake(pause))
+            self.alarms.add(alarm)
+            alarm.add_done_callback(self.alarms.discard)
+
+    async def _wake(self, pause_s: float) -> None:
+        await self.state.clock.sleep(pause_s)
+        self.arrived.set()
+
+    async def _send_retries(self) -> None:
+        now = self.state.clock.now_us()
+        due = sorted(each for each in self.retries if each[0] <= now)
+        self.retries = [each for each in self.retries if each[0] > now]
+        for _, _, row, body in due:
+            await self._send(row, body, fault="retried")
 
     def _deleted(self, row: Delivery) -> Webhook:
         return self.state.deleted_webhooks[row.webhook]
@@ -175,18 +227,20 @@ class Outbox:
         row.updated = self.state.now()
         self.state.deliveries[row.id] = row
 
-    def shown(self, row: Delivery) -> Json:
-        """Show a delivery as its list does."""
-        return shown_delivery(row)
 
-
-def payload(signal: Signal, webhook: Webhook) -> Json:
-    """Build the JSON of an event, with its members in CVAT's order."""
-    kind = signal.event.partition(":")[2]
-    body = {"event": signal.event, kind: signal.shown, "sender": signal.sender}
-    if signal.before:
-        body["before_update"] = signal.before
-    return body | {"webhook_id": webhook.id}
+def payload(signal: Signal, webhook: Webhook, version: str) -> Json:
+    """Build the JSON of an event, with its members in the order of the version."""
+    kind = signal.event.partition(":")[2].partition("[")[0]
+    head = {"event": signal.event, kind: signal.shown, "sender": signal.sender}
+    if version == "2.15":
+        before = {"before_update": signal.before} if signal.before else {}
+        return head | before | {"webhook_id": webhook.id}
+    head = {"event": signal.event, "webhook_id": webhook.id, kind: signal.shown}
+    if signal.sender is not None:
+        head["sender"] = signal.sender
+    if signal.changes:
+        head |= {"before_update": signal.before, "changes": signal.changes}
+    return head
 
 
 def signature(secret: str, body: bytes) -> str:

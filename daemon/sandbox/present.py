@@ -107,11 +107,14 @@ def _job_counts(state: State, row: Task, base: str, *, counted: bool) -> Json:
     }
 
 
-def task(state: State, row: Task, base: str, *, counted: bool = True) -> Json:
+def task(
+    state: State, row: Task, base: str, *, counted: bool = True, reader: User | None = None
+) -> Json:
     """Show a task.
 
     counted  whether CVAT's query counted the jobs by state; rows that it
              reaches through another row were not counted and show null
+    reader   who asks; newer versions hide names from him
     """
     data = row.data
     shown = {
@@ -153,8 +156,13 @@ def task(state: State, row: Task, base: str, *, counted: bool = True) -> Json:
     }
 
 
-def job(state: State, row: Job, base: str, *, counted: bool = True) -> Json:
-    """Show a job; `counted` as for a task: without it the issues count 0."""
+def job(
+    state: State, row: Job, base: str, *, counted: bool = True, reader: User | None = None
+) -> Json:
+    """Show a job; `counted` as for a task: without it the issues count 0.
+
+    reader  who asks; newer versions hide names from him
+    """
     parent = state.tasks[row.task]
     above = state.project_of(parent)
     data = parent.data
@@ -316,8 +324,11 @@ def in_stored_order(value: Json) -> Json:
     return [in_stored_order(each) for each in value] if isinstance(value, list) else value
 
 
-def data_meta(data: Data, start: int, stop: int, *, of_job: bool) -> Json:
-    """Show the media between two frames of a task, both included."""
+def data_meta(data: Data, start: int, stop: int, *, of_job: bool, chunks_updated: int = 0) -> Json:
+    """Show the media between two frames of a task, both included.
+
+    chunks_updated  date of the chunks, which newer versions show
+    """
     step = frame_step(data.frame_filter)
     whole = not of_job
     return {

@@ -47,7 +47,7 @@ def listing(
     if terms := (call.param("search") or "").replace(",", " ").split():
         found = [row for row in found if _mentions(row, terms, fields, search)]
     if rule := call.param("filter"):
-        keep = _rule(_parsed(rule), fields)
+        keep = _rule(_parsed(rule, is_new=call.is_new), fields)
         found = [row for row in found if keep(row)]
     for name in reversed((call.param("sort") or "").split(",")):
         if get := fields.get(name.strip().lstrip("-")):
@@ -97,10 +97,12 @@ def _as_us(value: str) -> int:
     return since // (EPOCH.resolution)
 
 
-def _parsed(rule: str) -> Any:
+def _parsed(rule: str, *, is_new: bool) -> Any:
     try:
         return json.loads(rule)
     except ValueError as exc:
+        if is_new:
+            raise invalid(f"filter: can't parse filter expression: {exc}") from exc
         raise invalid("filter: Json syntax should be used") from exc
 
 

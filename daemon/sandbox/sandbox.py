@@ -22,7 +22,7 @@ from daemon.sandbox.faults import Faults, RequestFault
 from daemon.sandbox.journal import Journal
 from daemon.sandbox.model import User
 from daemon.sandbox.outbox import OnDelivery, Outbox
-from daemon.sandbox.routes import OPEN, TABLE, template
+from daemon.sandbox.routes import OPEN, SINCE, TABLE, template
 from daemon.sandbox.state import State
 from daemon.sandbox.unsupported import ENDPOINTS, unsupported
 
@@ -72,7 +72,7 @@ class Sandbox:
         self.version = version
         self.clock = clock or SystemClock()
         self.faults = faults or Faults()
-        self.state = State(dict(users), self.clock)
+        self.state = State(dict(users), self.clock, version)
         self.journal = Journal(journal, self.state)
         self.sender = Sender()
         send = on_delivery or self.sender.send
@@ -202,6 +202,8 @@ class Sandbox:
     async def _handled(self, call: Call) -> Reply:
         shape, call.ids = template(call.path)
         handler = TABLE.get((call.method, shape))
+        if SINCE.get((call.method, shape), "") > self.version:
+            handler = None
         call.caller = self._caller(call)
         if handler is None:
             raise _no_handler(call.method, shape)
@@ -209,6 +211,8 @@ class Sandbox:
             user, named = call.user, call.organization
             if named is not None and not (user.is_admin or user.id in named.members):
                 raise forbidden()
+        if call.read_only and call.method not in {"GET", "HEAD", "OPTIONS"}:
+            raise forbidden()
         return await handler(call)
 
     def _caller(self, call: Call) -> User | None:
@@ -217,6 +221,8 @@ class Sandbox:
             if value not in self.tokens:
                 raise unauthorized("Invalid token.")
             return self.tokens[value]
+        if kind == "Bearer" and self.version != "2.15":
+            return self._by_access_token(call, value)
         if kind == "Basic":
             return self._by_password(value)
         for pair in call.headers.get("cookie", "").split(";"):
@@ -224,6 +230,14 @@ class Sandbox:
             if name == "sessionid" and content in self.sessions:
                 return self.sessions[content]
         return None
+
+    def _by_access_token(self, call: Call, value: str) -> User:
+        for row in self.state.access_tokens.values():
+            if row.value == value:
+                row.last_used = self.state.now()
+                call.read_only = row.read_only
+                return self.state.users[row.owner]
+        raise unauthorized("Invalid token.")
 
     def _by_password(self, value: str) -> User:
         try:
@@ -249,6 +263,7 @@ class Sandbox:
                 "path": call.path,
                 "query": call.query,
                 "status": answer[0],
+                "committed": call.committed,
                 "request": None if secret else _json_or_none(call.raw),
                 "response": _json_or_none(answer[2]) if writes else None,
                 **known,

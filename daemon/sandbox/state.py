@@ -11,6 +11,7 @@ from typing import TypeVar
 from daemon.clock import Clock
 from daemon.sandbox.errors import not_found
 from daemon.sandbox.model import (
+    AccessToken,
     Comment,
     Delivery,
     Issue,
@@ -41,10 +42,12 @@ class State:
     `updated_date`, which no real server does.
     """
 
-    def __init__(self, users: dict[str, str], clock: Clock) -> None:
+    def __init__(self, users: dict[str, str], clock: Clock, version: str = "2.15") -> None:
         self.clock = clock
+        self.version = version
         self.last_us = 0
         self.users: dict[int, User] = {}
+        self.access_tokens: dict[int, AccessToken] = {}
         self.organizations: dict[int, Organization] = {}
         self.projects: dict[int, Project] = {}
         self.tasks: dict[int, Task] = {}
@@ -115,12 +118,16 @@ class State:
         task = self.tasks[row.task] if isinstance(row, Job) else row
         return self.projects[task.project] if task.project is not None else None
 
+    def must_find(self, table: dict[int, T], row_id: int, name: str) -> T:
+        """Return a row; raises Refused (404) when there is none.
 
-def must_find(table: dict[int, T], row_id: int) -> T:
-    """Return a row; raises Refused (404) when there is none."""
-    if row_id not in table:
-        raise not_found()
-    return table[row_id]
+        name  of CVAT's model, which newer versions tell
+        """
+        if row_id in table:
+            return table[row_id]
+        if self.version == "2.15":
+            raise not_found()
+        raise not_found(f"No {name} matches the given query.")
 
 
 def newest_first(rows: Iterable[T]) -> list[T]:

@@ -10,7 +10,7 @@ DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
 URL = re.compile(r"(http://[^/\s]+)?/api/")
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+UUID = re.compile(r"(\d+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Lists whose order CVAT does not promise.
 UNORDERED = {"tags", "shapes", "tracks", "attributes", "elements"}
 # Member → the table that its number is an id of.
@@ -24,6 +24,7 @@ REFERENCES = {
     "job": "job",
     "issue": "issue",
     "data": "data",
+    "data_id": "data",
     "organization": "organization",
     "organization_id": "organization",
     "webhook_id": "webhook",
@@ -118,28 +119,53 @@ def difference(theirs: Any, ours: Any, known: Known, *, table: str, at: str = ""
     return None if theirs == ours else f"{at}: {theirs!r} is not {ours!r}"
 
 
+# Members whose values are chance: how long something took, and when a queue got to it.
+CHANCE = {"request_duration", "started_date"}
+
+
 def _objects(theirs: Any, ours: Any, known: Known, table: str, at: str) -> str | None:
+    if theirs.get("status") == "queued":
+        # Whether a poll still finds the queue or already the worker is chance, too.
+        theirs = theirs | {"status": "started"}
     if set(theirs) != set(ours):
         missing, extra = set(theirs) - set(ours), set(ours) - set(theirs)
         return f"{at}: without {sorted(missing)}, with {sorted(extra)}"
     # Ids first: they tell which rows belong together.
     for name in sorted(theirs, key=lambda name: name not in REFERENCES and name != "id"):
-        here = f"{at}.{name}"
-        reference = "?" if name == "id" else REFERENCES.get(name)
-        number = isinstance(theirs[name], int) and isinstance(ours[name], int)
-        if number and reference is not None:
-            kind = table if name == "id" else reference
-            if not known.learn(kind, theirs[name], ours[name]):
-                return f"{here}: another {kind}: {theirs[name]} is {ours[name]}"
+        if name in CHANCE:
             continue
-        inner = HOLDERS.get(name, table)
-        if name == "shapes" and table == "track":
-            inner = "inner"
-        if name == "elements":
-            inner = table
-        if found := difference(theirs[name], ours[name], known, table=inner, at=here):
+        left, right, here = theirs[name], ours[name], f"{at}.{name}"
+        reference = table if name == "id" else REFERENCES.get(name)
+        if reference is not None and isinstance(left, int) and isinstance(right, int):
+            if not known.learn(reference, left, right):
+                return f"{here}: another {reference}: {left} is {right}"
+        elif at.endswith(".changes") and reference is not None:
+            if not _same_change(left, right, known, reference):
+                return f"{here}: {left} is {right}"
+        elif found := difference(left, right, known, table=_inside(name, table), at=here):
             return found
     return None
+
+
+def _inside(name: str, table: str) -> str:
+    """Return the table of the ids in a member."""
+    if name == "shapes" and table == "track":
+        return "inner"
+    return table if name == "elements" else HOLDERS.get(name, table)
+
+
+def _same_change(theirs: Any, ours: Any, known: Known, table: str) -> bool:
+    """Compare two {from, to} of a column that refers to a row."""
+    return all(
+        theirs[end] == ours[end]
+        if theirs[end] is None or ours[end] is None
+        else known.learn(table, theirs[end], ours[end])
+        for end in ("from", "to")
+    )
+
+
+def _id_of(value: Any) -> int:
+    return int(value.get("id", 0)) if isinstance(value, dict) else 0
 
 
 def _lists(theirs: list[Any], ours: list[Any], known: Known, table: str, at: str) -> str | None:
@@ -161,7 +187,8 @@ def _lists(theirs: list[Any], ours: list[Any], known: Known, table: str, at: str
                 match = candidate
                 known.ids, known.texts = trial.ids, trial.texts
                 break
-            first = first or found
+            same = known.ids.get((table, _id_of(left))) == _id_of(candidate)
+            first = found if same or first is None else first
         if match is None:
             return first
         rest.remove(match)

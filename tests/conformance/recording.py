@@ -66,6 +66,7 @@ class Media:
     frames: list[dict[str, Any]]
     zip_chunks: bool
     last: int
+    meta: dict[str, Any]
 
     def file(self, name: str, length: int | None = None) -> bytes:
         """Make a file of the recorded size in pixels, and in bytes where those matter."""
@@ -83,6 +84,7 @@ def media_of(exchanges: list[Exchange], start: int, task: str) -> Media:
     """Look ahead for what the real server said about a task's media."""
     frames: list[dict[str, Any]] = []
     size = last = 0
+    meta: dict[str, Any] = {}
     zip_chunks = True
     for exchange in exchanges[start:]:
         body = exchange.answered
@@ -90,12 +92,13 @@ def media_of(exchanges: list[Exchange], start: int, task: str) -> Media:
             continue
         if exchange.path.rstrip("/") == f"/api/tasks/{task}/data/meta":
             frames, size, last = body["frames"], body["size"], body["stop_frame"]
+            meta = body
         if exchange.path.rstrip("/") == f"/api/tasks/{task}" and "data_chunk_size" in body:
             size = size or body["size"]
             last = last or body["size"] - 1
             zip_chunks = body["data_compressed_chunk_type"] == "imageset"
             frames = frames or [{"name": "", "width": 160, "height": 120}]
-    return Media(size, frames, zip_chunks, last)
+    return Media(size, frames, zip_chunks, last, meta)
 
 
 def jpeg(width: int, height: int) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.conformance.deliveries import heard_deliveries, read_deliveries
 from tests.conformance.recording import read
-from tests.conformance.replay import Outcome, Plan, Replay
+from tests.conformance.replay import USERS, Outcome, Plan, Replay
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Session:
     recordings: tuple[str, ...]
     plans: dict[str, Plan] = field(default_factory=dict)
     before: Callable[[Replay], Awaitable[None]] | None = None
+    # Who had logged in before.
+    known: tuple[str, ...] = tuple(USERS)
     # The recording of webhook deliveries that the session caused, if there is one.
     heard: str | None = None
 
@@ -47,13 +49,14 @@ async def older_tasks(replay: Replay) -> None:
 EXPORT = "file export is not covered"
 IMPORT = "file import is not covered"
 OTHERS = "the answer lists what others had left on the recorded server"
+BEHIND = "the recorded server had not sent all deliveries yet"
 VIDEO_FRAME = "videos are not decoded"
-SESSIONS = (
+SESSIONS: tuple[Session, ...] = (
     Session(
         "sync-daemon",
         "2.15",
         ("sync-daemon",),
-        {"sync-daemon": Plan(users=_by("annotator1", (40, 59), (70, 70)), broken={80: 503})},
+        {"sync-daemon": Plan(users=_by("annotator1", (40, 59), (70, 70)), broken={80: (503,)})},
         heard="deliveries",
     ),
     Session("tracks-and-skeletons", "2.15", ("tracks-and-skeletons",)),
@@ -69,7 +72,7 @@ SESSIONS = (
                 | {92: VIDEO_FRAME},
                 bridge=67,
                 answer=(200, '{"ok":true}'),
-                broken={72: 500},
+                broken={72: (500,)},
             ),
             "edge-cases": Plan(
                 users=_by("annotator1", (4, 11)) | _by("annotator2", (12, 14)),
@@ -92,10 +95,30 @@ SESSIONS = (
 )
 
 
+SESSIONS += (
+    Session(
+        "sync-daemon",
+        "2.73",
+        ("sync-daemon-2.73",),
+        {
+            "sync-daemon-2.73": Plan(
+                users=_by("annotator1", (45, 64), (75, 75)) | _by("token", (9, 12)),
+                skip={10: OTHERS} | {n: BEHIND for n in (86, 87, 88)},
+                broken={47: (204, 503, 503), 48: (503, 503, 503), 52: (503, 503)},
+            )
+        },
+        known=("annotator1",),
+        heard="deliveries-2.73",
+    ),
+    Session("tracks-and-skeletons", "2.73", ("tracks-and-skeletons-2.73",)),
+    Session("fiftyone-all-label-types", "2.73", ("fiftyone-all-label-types-2.73",)),
+)
+
+
 async def run_session(session: Session) -> dict[str, Outcome]:
     """Play the recordings of a session; one that this machine lacks is left out."""
     replay = Replay(session.version)
-    await replay.warm_up()
+    await replay.warm_up(session.known)
     if session.before is not None:
         await session.before(replay)
     outcomes = {}

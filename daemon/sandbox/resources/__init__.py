@@ -9,9 +9,11 @@ from daemon.sandbox.resources import (
     labeled_data,
     labels,
     projects,
+    requests,
     server,
     task_data,
     tasks,
+    tokens,
     webhooks,
 )
 
@@ -22,8 +24,10 @@ __all__ = [
     "labeled_data",
     "labels",
     "projects",
+    "requests",
     "server",
     "task_data",
     "tasks",
+    "tokens",
     "webhooks",
 ]

@@ -10,7 +10,7 @@ from daemon.sandbox.model import Organization, Project, Task, User
 from daemon.sandbox.query import listing
 from daemon.sandbox.rights import need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import must_find, newest_first
+from daemon.sandbox.state import newest_first
 
 SLUG_LONGEST = 16
 LOGIN: Check = record(
@@ -54,13 +54,13 @@ async def logout(call: Call) -> Reply:
 
 def _shown(call: Call, user: User) -> object:
     full = call.user.is_admin or call.user.id == user.id
-    return present.full_user(user, call.base) if full else present.basic_user(user, call.base)
+    return call.views.full_user(user, call.base) if full else present.basic_user(user, call.base)
 
 
 @route("GET", "/api/users/self")
 async def users_self(call: Call) -> Reply:
     """Show the caller."""
-    return Reply(body=present.full_user(call.user, call.base))
+    return Reply(body=call.views.full_user(call.user, call.base))
 
 
 @route("GET", "/api/users")
@@ -81,7 +81,7 @@ async def users_list(call: Call) -> Reply:
 @route("GET", "/api/users/{id}")
 async def users_get(call: Call) -> Reply:
     """Show one user."""
-    user = must_find(call.state.users, call.id)
+    user = call.state.must_find(call.state.users, call.id, "User")
     need(call.user.is_admin or user.id == call.user.id)
     return Reply(body=_shown(call, user))
 
@@ -128,7 +128,7 @@ async def organizations_list(call: Call) -> Reply:
 @route("GET", "/api/organizations/{id}")
 async def organizations_get(call: Call) -> Reply:
     """Show one organization."""
-    row = must_find(call.state.organizations, call.id)
+    row = call.state.must_find(call.state.organizations, call.id, "Organization")
     need(call.user.is_admin or call.user.id in row.members)
     return Reply(body=present.organization(call.state, row, call.base))
 
@@ -136,7 +136,7 @@ async def organizations_get(call: Call) -> Reply:
 @route("DELETE", "/api/organizations/{id}")
 async def organizations_delete(call: Call) -> Reply:
     """Dissolve an organization; its projects and tasks stay, outside any."""
-    row = must_find(call.state.organizations, call.id)
+    row = call.state.must_find(call.state.organizations, call.id, "Organization")
     need(call.user.is_admin or call.user.id == row.owner)
     del call.state.organizations[row.id]
     rows: list[Project | Task] = [*call.state.projects.values(), *call.state.tasks.values()]

@@ -23,7 +23,7 @@ from daemon.sandbox.query import listing
 from daemon.sandbox.resources.tasks import forget_issue
 from daemon.sandbox.rights import may_issue, may_job, need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import must_find, newest_first
+from daemon.sandbox.state import newest_first
 
 ISSUE: Check = record(
     job=(integer(), Missing),
@@ -105,7 +105,7 @@ async def issues_list(call: Call) -> Reply:
 
 
 def _issue(call: Call) -> Issue:
-    row = must_find(call.state.issues, call.id)
+    row = call.state.must_find(call.state.issues, call.id, "Issue")
     need(may_issue(call, row))
     return row
 
@@ -172,7 +172,7 @@ async def comments_list(call: Call) -> Reply:
 
 
 def _comment(call: Call) -> Comment:
-    row = must_find(call.state.comments, call.id)
+    row = call.state.must_find(call.state.comments, call.id, "Comment")
     need(may_issue(call, call.state.issues[row.issue]))
     return row
 

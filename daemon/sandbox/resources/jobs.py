@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from daemon.sandbox import present
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.errors import crashed
 from daemon.sandbox.fields import Absent, Check, choice, clean, integer, listed, optional, record
-from daemon.sandbox.model import Job
+from daemon.sandbox.model import Data, Job, Json
 from daemon.sandbox.query import listing
 from daemon.sandbox.resources.task_data import frame_reply
 from daemon.sandbox.resources.tasks import media_of
 from daemon.sandbox.rights import in_scope, may_job, may_task, need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import must_find, newest_first
+from daemon.sandbox.state import newest_first
 
 STAGES = ("annotation", "validation", "acceptance")
 STATES = ("new", "in progress", "completed", "rejected")
@@ -26,9 +25,13 @@ META: Check = record(deleted_frames=(listed(integer(lowest=0)), list))
 
 def job_of(call: Call) -> Job:
     """Return the job that the path names; raises Refused (404, 403)."""
-    row = must_find(call.state.jobs, call.id)
+    row = call.state.must_find(call.state.jobs, call.id, "Job")
     need(may_job(call, row))
     return row
+
+
+def _shown(call: Call, row: Job) -> Json:
+    return call.views.job(call.state, row, call.base, reader=call.user)
 
 
 @route("GET", "/api/jobs")
@@ -62,7 +65,7 @@ async def jobs_list(call: Call) -> Reply:
         call,
         rows,
         fields=fields,
-        show=lambda row: present.job(state, row, call.base),
+        show=lambda row: _shown(call, row),
         search=("task_name", "project_name", "assignee", "state", "stage"),
     )
 
@@ -70,7 +73,7 @@ async def jobs_list(call: Call) -> Reply:
 @route("GET", "/api/jobs/{id}")
 async def jobs_get(call: Call) -> Reply:
     """Show a job."""
-    return Reply(body=present.job(call.state, job_of(call), call.base))
+    return Reply(body=_shown(call, job_of(call)))
 
 
 @route("PATCH", "/api/jobs/{id}")
@@ -88,9 +91,10 @@ async def jobs_change(call: Call) -> Reply:
             row.state = sent.get("state", "new" if moved else row.state)
             row.stage = sent.get("stage", row.stage)
             row.status = _status(row.stage, row.state)
-        row.assignee = sent.get("assignee", row.assignee)
+        if sent.get("assignee", row.assignee) != row.assignee:
+            row.assignee, row.assignee_updated = sent["assignee"], call.state.now()
     _renew_task_status(call, row)
-    return Reply(body=present.job(call.state, row, call.base))
+    return Reply(body=_shown(call, row))
 
 
 def _status(stage: str, state: str) -> str:
@@ -109,12 +113,17 @@ def _renew_task_status(call: Call, row: Job) -> None:
             task.status = status
 
 
+def _meta(call: Call, row: Job, data: Data) -> Json:
+    first, last, chunks = row.start_frame, row.stop_frame, row.chunks_updated
+    return call.views.data_meta(data, first, last, of_job=True, chunks_updated=chunks)
+
+
 @route("GET", "/api/jobs/{id}/data/meta")
 async def jobs_meta(call: Call) -> Reply:
     """Show the media of a job."""
     row = job_of(call)
     data = media_of(call.state.tasks[row.task])
-    return Reply(body=present.data_meta(data, row.start_frame, row.stop_frame, of_job=True))
+    return Reply(body=_meta(call, row, data))
 
 
 @route("PATCH", "/api/jobs/{id}/data/meta")
@@ -128,7 +137,7 @@ async def jobs_delete_frames(call: Call) -> Reply:
     inside = set(range(row.start_frame, row.stop_frame + 1))
     data.deleted_frames = (data.deleted_frames - inside) | (wanted & inside)
     call.touch(task, call.state.project_of(task))
-    return Reply(body=present.data_meta(data, row.start_frame, row.stop_frame, of_job=True))
+    return Reply(body=_meta(call, row, data))
 
 
 @route("GET", "/api/jobs/{id}/data")

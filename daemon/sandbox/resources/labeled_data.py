@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from daemon.sandbox.annotations import Reader, Writer, written
 from daemon.sandbox.call import Call, Reply
-from daemon.sandbox.documents import DOCUMENT
+from daemon.sandbox.documents import checked_document
 from daemon.sandbox.errors import invalid
-from daemon.sandbox.fields import clean
 from daemon.sandbox.merging import merged
 from daemon.sandbox.model import KINDS, Job, Json, Task
 from daemon.sandbox.resources.jobs import job_of
@@ -22,6 +21,15 @@ EMPTY: Json = {"tags": [], "shapes": [], "tracks": []}
 
 def _reader(call: Call, task: Task) -> Reader:
     return Reader(call.state.labels_of(task))
+
+
+def _document(call: Call, action: str) -> Json:
+    return checked_document(call.json, action=action, is_new=call.is_new)
+
+
+def _with_intervals(call: Call, body: Json) -> Json:
+    """Add the intervals of audio that documents of 2.73 have, too."""
+    return body | {"intervals": []} if call.is_new else body
 
 
 def _no_file(call: Call, what: str) -> None:
@@ -75,7 +83,8 @@ async def job_read(call: Call) -> Reply:
     """Send all annotations of a job."""
     job = job_of(call)
     _no_file(call, FILE_EXPORT)
-    return Reply(body=_reader(call, call.state.tasks[job.task]).document(job))
+    document = _reader(call, call.state.tasks[job.task]).document(job)
+    return Reply(body=_with_intervals(call, document))
 
 
 @route("PUT", "/api/jobs/{id}/annotations")
@@ -83,9 +92,13 @@ async def job_replace(call: Call) -> Reply:
     """Replace all annotations of a job; what comes without an id gets a new one."""
     job = job_of(call)
     _no_file(call, FILE_IMPORT)
-    document = clean(DOCUMENT, call.json)
+    document = _document(call, "replace")
     parts = [(job, document)]
-    return Reply(body=_write(call, call.state.tasks[job.task], "replace", parts, _of_job))
+    return Reply(
+        body=_with_intervals(
+            call, _write(call, call.state.tasks[job.task], "replace", parts, _of_job)
+        )
+    )
 
 
 @route("PATCH", "/api/jobs/{id}/annotations")
@@ -93,9 +106,11 @@ async def job_change(call: Call) -> Reply:
     """Create, update or delete annotations of a job."""
     job = job_of(call)
     action = _action(call)
-    document = clean(DOCUMENT, call.json)
+    document = _document(call, action)
     parts = [(job, document)]
-    return Reply(body=_write(call, call.state.tasks[job.task], action, parts, _of_job))
+    return Reply(
+        body=_with_intervals(call, _write(call, call.state.tasks[job.task], action, parts, _of_job))
+    )
 
 
 @route("DELETE", "/api/jobs/{id}/annotations")
@@ -113,7 +128,8 @@ async def task_read(call: Call) -> Reply:
     _no_file(call, FILE_EXPORT)
     reader = _reader(call, task)
     jobs = call.state.jobs_of(task)
-    return Reply(body=merged(task, jobs, [reader.document(job) for job in jobs]))
+    body = merged(task, jobs, [reader.document(job) for job in jobs])
+    return Reply(body=_with_intervals(call, body))
 
 
 @route("PUT", "/api/tasks/{id}/annotations")
@@ -132,14 +148,14 @@ async def task_change(call: Call) -> Reply:
 
 
 def _write_task(call: Call, task: Task, action: str) -> Reply:
-    document = clean(DOCUMENT, call.json)
+    document = _document(call, action)
     jobs = call.state.jobs_of(task)
-    parts = cut_for_jobs(document, jobs)
+    parts = cut_for_jobs(document, jobs, repeats_end=not call.is_new)
 
     def answer(documents: list[Json]) -> Json:
         return merged(task, jobs, [_shown(part) for part in documents])
 
-    return Reply(body=_write(call, task, action, parts, answer))
+    return Reply(body=_with_intervals(call, _write(call, task, action, parts, answer)))
 
 
 @route("DELETE", "/api/tasks/{id}/annotations")

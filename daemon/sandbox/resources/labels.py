@@ -13,7 +13,6 @@ from daemon.sandbox.model import Label, Project, Task
 from daemon.sandbox.query import listing
 from daemon.sandbox.rights import in_scope, may_job, may_project, may_task, need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import must_find
 
 T = TypeVar("T")
 
@@ -71,7 +70,7 @@ def _named(table: dict[int, T], row_id: str) -> T:
 
 
 def _label(call: Call) -> Label:
-    row = must_find(call.state.labels, call.id)
+    row = call.state.must_find(call.state.labels, call.id, "Label")
     need(_may(call, _owner(call, row)))
     return row
 

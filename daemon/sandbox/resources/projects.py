@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from daemon.sandbox import present
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.errors import invalid
 from daemon.sandbox.fields import Absent, Check, Missing, clean, integer, optional, record, text
@@ -12,7 +11,7 @@ from daemon.sandbox.query import listing
 from daemon.sandbox.resources.tasks import remove_task
 from daemon.sandbox.rights import in_scope, may_project, need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import must_find, newest_first
+from daemon.sandbox.state import newest_first
 
 NAME_LONGEST = 256
 BUG_TRACKER_LONGEST = 2000
@@ -31,7 +30,7 @@ CHANGE: Check = record(
 
 
 def _reply(call: Call, row: Project, status: int = 200) -> Reply:
-    return Reply(status, present.project(call.state, row, call.base))
+    return Reply(status, call.views.project(call.state, row, call.base))
 
 
 @route("POST", "/api/projects")
@@ -83,13 +82,13 @@ async def projects_list(call: Call) -> Reply:
         call,
         rows,
         fields=fields,
-        show=lambda row: present.project(state, row, call.base),
+        show=lambda row: call.views.project(state, row, call.base),
         search=("name", "owner", "assignee", "status"),
     )
 
 
 def _project(call: Call) -> Project:
-    row = must_find(call.state.projects, call.id)
+    row = call.state.must_find(call.state.projects, call.id, "Project")
     need(may_project(call, row))
     return row
 
@@ -110,7 +109,8 @@ async def projects_change(call: Call) -> Reply:
         if "labels" in sent:
             change_labels(call, row, sent["labels"])
         row.name = sent.get("name", row.name)
-        row.assignee = sent.get("assignee_id", row.assignee)
+        if sent.get("assignee_id", row.assignee) != row.assignee:
+            row.assignee, row.assignee_updated = sent["assignee_id"], call.state.now()
         row.bug_tracker = sent.get("bug_tracker", row.bug_tracker)
     if "labels" in sent:
         move_dates(call.state, row)

@@ -18,13 +18,15 @@ FULL_VERSION = {"2.15": "2.15.0", "2.73": "2.73.0"}
 @route("GET", "/api/server/about", login=False)
 async def about(call: Call) -> Reply:
     """Tell name and version."""
-    return Reply(
-        body={
-            "name": "Computer Vision Annotation Tool",
-            "description": DESCRIPTION,
-            "version": FULL_VERSION[call.version],
-        }
-    )
+    shown = {
+        "name": "Computer Vision Annotation Tool",
+        "description": DESCRIPTION,
+        "version": FULL_VERSION[call.version],
+    }
+    if call.is_new:
+        shown["logo_url"] = f"{call.base}/static/logo.svg"
+        shown["subtitle"] = "Open Data Annotation Platform"
+    return Reply(body=shown)
 
 
 @route("GET", "/api/server/health", login=False)

@@ -11,13 +11,13 @@ from typing import Any
 
 from PIL import Image
 
-from daemon.sandbox import present
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.creation import begin
 from daemon.sandbox.errors import Refused, bad_request, not_found
 from daemon.sandbox.fields import Check, Missing, boolean, clean, integer, listed, record, text
 from daemon.sandbox.forms import Form, parse_form
-from daemon.sandbox.model import Data, Task, Upload
+from daemon.sandbox.model import Data, Json, Task, Upload
+from daemon.sandbox.progress import request_id
 from daemon.sandbox.resources.tasks import media_of, task_of
 from daemon.sandbox.routes import route
 from daemon.sandbox.unsupported import CHUNKS, OTHER_SOURCES, VIDEO_FRAMES, unsupported
@@ -93,29 +93,31 @@ async def _finish(call: Call, task: Task, sent: dict[str, Any]) -> Reply:
     if order := sent["upload_file_order"]:
         files = {name: files[name] for name in order if name in files}
     zip_chunks, sorting = sent["use_zip_chunks"], sent["sorting_method"]
-    reply = Reply(
-        202,
-        {
-            "chunk_size": data.chunk_size,
-            "image_quality": data.image_quality,
-            "start_frame": data.start_frame,
-            "stop_frame": data.stop_frame,
-            "frame_filter": data.frame_filter,
-            "client_files": list(files),
-            "server_files": [],
-            "remote_files": [],
-            "use_zip_chunks": False,
-            "server_files_exclude": [],
-            "use_cache": False,
-            "copy_data": False,
-            "storage_method": "file_system",
-            "storage": "local",
-            "sorting_method": sorting,
-            "filename_pattern": None,
-        },
-    )
+    answer = _accepted(data, files, sorting)
     await begin(call, task, files, sorting=sorting, zip_chunks=zip_chunks)
-    return reply
+    return Reply(202, {"rq_id": request_id(task)} if call.is_new else answer)
+
+
+def _accepted(data: Data, files: dict[str, bytes], sorting: str) -> Json:
+    """Show what 2.15 says to an upload: the parameters, some as they were sent."""
+    return {
+        "chunk_size": data.chunk_size,
+        "image_quality": data.image_quality,
+        "start_frame": data.start_frame,
+        "stop_frame": data.stop_frame,
+        "frame_filter": data.frame_filter,
+        "client_files": list(files),
+        "server_files": [],
+        "remote_files": [],
+        "use_zip_chunks": False,
+        "server_files_exclude": [],
+        "use_cache": False,
+        "copy_data": False,
+        "storage_method": "file_system",
+        "storage": "local",
+        "sorting_method": sorting,
+        "filename_pattern": None,
+    }
 
 
 def _tus_begin(call: Call, task: Task) -> Reply:
@@ -136,6 +138,8 @@ def _tus_begin(call: Call, task: Task) -> Reply:
     if name in task.upload.files:
         return Reply(409, headers=TUS)
     upload_id = call.new_uuid()
+    if call.is_new:
+        upload_id = f"{call.user.id}_{upload_id}"
     task.upload.partial[upload_id] = (name, length, bytearray())
     location = f"{call.base}/api/tasks/{task.id}/data/{upload_id}"
     return Reply(201, headers=TUS | {"Location": location, "Upload-Filename": name})
@@ -179,20 +183,29 @@ async def status(call: Call) -> Reply:
     return Reply(body={"state": state, "message": message, "progress": 0.0})
 
 
+def _meta(call: Call, data: Data) -> Json:
+    jobs = call.state.jobs_of(call.state.tasks[call.id])
+    chunks = max((job.chunks_updated for job in jobs), default=0)
+    return call.views.data_meta(data, 0, data.size - 1, of_job=False, chunks_updated=chunks)
+
+
 @route("GET", "/api/tasks/{id}/data/meta")
 async def meta(call: Call) -> Reply:
     """Show the media of a task."""
     data = media_of(task_of(call))
-    return Reply(body=present.data_meta(data, 0, data.size - 1, of_job=False))
+    return Reply(body=_meta(call, data))
 
 
 @route("PATCH", "/api/tasks/{id}/data/meta")
 async def delete_frames(call: Call) -> Reply:
-    """Delete frames of a task: no date moves and nobody is told."""
+    """Delete frames of a task; no job's date moves."""
     data = media_of(task_of(call))
     wanted = clean(META, call.json)["deleted_frames"]
+    if call.is_new:
+        # 2.73 tells of it; 2.15 moves no date and tells nobody.
+        call.touch(call.state.tasks[call.id])
     data.deleted_frames = {frame for frame in wanted if frame < data.size}
-    return Reply(body=present.data_meta(data, 0, data.size - 1, of_job=False))
+    return Reply(body=_meta(call, data))
 
 
 @route("GET", "/api/tasks/{id}/data")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from daemon.sandbox import present
 from daemon.sandbox.annotations import ids_within
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.errors import crashed, invalid
@@ -13,7 +12,7 @@ from daemon.sandbox.moves import move_task
 from daemon.sandbox.query import listing
 from daemon.sandbox.rights import in_scope, may_project, may_task, need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import State, must_find, newest_first
+from daemon.sandbox.state import State, as_date, newest_first
 
 NAME_LONGEST = 256
 BUG_TRACKER_LONGEST = 2000
@@ -39,7 +38,7 @@ CHANGE: Check = record(
 
 
 def _reply(call: Call, row: Task, status: int = 200) -> Reply:
-    return Reply(status, present.task(call.state, row, call.base))
+    return Reply(status, call.views.task(call.state, row, call.base, reader=call.user))
 
 
 @route("POST", "/api/tasks")
@@ -67,7 +66,10 @@ async def tasks_create(call: Call) -> Reply:
     if (project := call.state.project_of(row)) is not None:
         row.organization = project.organization
     call.tell("create:task", row)
-    call.touch(row, project)
+    # 2.15 saves the task once more, for its storages.
+    if not call.is_new:
+        call.touch(row)
+    call.touch(project)
     return _reply(call, row, 201)
 
 
@@ -111,14 +113,14 @@ async def tasks_list(call: Call) -> Reply:
         call,
         rows,
         fields=fields,
-        show=lambda row: present.task(state, row, call.base),
+        show=lambda row: call.views.task(state, row, call.base, reader=call.user),
         search=(*search, "tracker_link"),
     )
 
 
 def task_of(call: Call) -> Task:
     """Return the task that the path names; raises Refused (404, 403)."""
-    row = must_find(call.state.tasks, call.id)
+    row = call.state.must_find(call.state.tasks, call.id, "Task")
     need(may_task(call, row))
     return row
 
@@ -149,13 +151,18 @@ async def tasks_change(call: Call) -> Reply:
         if sent.get("project_id") is not None:
             move_task(call, row, sent["project_id"])
         row.name = sent.get("name", row.name)
+        assigned = sent.get("assignee_id", row.assignee) != row.assignee
         row.assignee = sent.get("assignee_id", row.assignee)
         row.bug_tracker = sent.get("bug_tracker", row.bug_tracker)
         row.subset = sent.get("subset", row.subset)
     if "labels" in sent:
         move_dates(call.state, row)
     call.touch(call.state.project_of(row))
-    return _reply(call, row)
+    reply = _reply(call, row)
+    if assigned and call.is_new:
+        # 2.73 shows this date here, and does not keep it.
+        reply.body["assignee_updated_date"] = as_date(call.state.now())
+    return reply
 
 
 @route("DELETE", "/api/tasks/{id}")

@@ -21,11 +21,11 @@ from daemon.sandbox.fields import (
     text,
     url,
 )
-from daemon.sandbox.model import Delivery, Json, Webhook
+from daemon.sandbox.model import Delivery, Webhook
 from daemon.sandbox.query import listing
 from daemon.sandbox.rights import in_scope, may_project, may_webhook, need
 from daemon.sandbox.routes import route
-from daemon.sandbox.state import must_find, newest_first
+from daemon.sandbox.state import newest_first
 
 SECRET_LONGEST = 64
 DESCRIPTION_LONGEST = 128
@@ -43,6 +43,39 @@ ORGANIZATION_EVENTS = sorted(
     + ["update:organization", "delete:organization"]
 )
 EVENTS = {"project": PROJECT_EVENTS, "organization": ORGANIZATION_EVENTS}
+# 2.73 lists events in groups; the keys are what is posted.
+OF_TASKS = [
+    (f"{verb}:{kind}", kind.capitalize())
+    for kind in ("task", "job", "issue", "comment")
+    for verb in ("create", "update", "delete")
+]
+OF_REQUESTS = [
+    ("completed:request[export:annotations]", "Dataset export"),
+    ("completed:request[export:dataset]", "Dataset export"),
+    ("completed:request[export:backup]", "Backup export"),
+    ("completed:request[create:task]", "Task data creation"),
+    ("completed:request[merge:task]", "Consensus merge"),
+    ("completed:request[merge:job]", "Consensus merge"),
+    ("completed:request[calculate:quality]", "Quality report creation"),
+]
+NEW_EVENTS = {
+    "project": [
+        *OF_TASKS,
+        *OF_REQUESTS,
+        ("update:project", "Project"),
+        ("delete:project", "Project"),
+    ],
+    "organization": [
+        *((f"{verb}:project", "Project") for verb in ("create", "update", "delete")),
+        *OF_TASKS,
+        ("update:organization", "Organization"),
+        ("create:invitation", "Invitation"),
+        ("delete:invitation", "Invitation"),
+        *((f"{verb}:membership", "Membership") for verb in ("create", "update", "delete")),
+        *OF_REQUESTS,
+    ],
+}
+KNOWN_EVENTS = {*ORGANIZATION_EVENTS, *(key for key, _ in OF_REQUESTS)}
 
 
 def _events(value: object) -> list[str]:
@@ -50,7 +83,7 @@ def _events(value: object) -> list[str]:
         kind = type(value).__name__
         raise FieldInvalid([f'Expected a list of items but got type "{kind}".'])
     for name in value:
-        choice(ORGANIZATION_EVENTS)(name)
+        choice(KNOWN_EVENTS)(name)
     return sorted(set(value))
 
 
@@ -81,6 +114,10 @@ CHANGE: Check = record(**{name: (check, Absent) for name, check in FIELDS.items(
 async def events(call: Call) -> Reply:
     """List the events that a webhook may name."""
     kind = call.param("type") or "all"
+    if call.is_new:
+        listed = NEW_EVENTS.get(kind, NEW_EVENTS["organization"])
+        shown = [{"key": key, "group": {"display_name": group}} for key, group in listed]
+        return Reply(body={"webhook_type": kind, "events": shown})
     named = EVENTS.get(kind, ORGANIZATION_EVENTS)
     return Reply(body={"webhook_type": kind, "events": named})
 
@@ -97,7 +134,8 @@ async def webhooks_create(call: Call) -> Reply:
         need(may_project(call, state.projects[sent["project_id"]]))
     elif named is None:
         raise bad_request(["Only organization webhooks can be created in an organization"])
-    unknown = [name for name in sent["events"] if name not in EVENTS[sent["type"]]]
+    listed = {key for key, _ in NEW_EVENTS[sent["type"]]} if call.is_new else EVENTS[sent["type"]]
+    unknown = [name for name in sent["events"] if name not in listed]
     if unknown:
         raise bad_request({"events": ["Invalid events list for webhook type"]})
     row = Webhook(
@@ -144,7 +182,7 @@ async def webhooks_list(call: Call) -> Reply:
 
 
 def _webhook(call: Call) -> Webhook:
-    row = must_find(call.state.webhooks, call.id)
+    row = call.state.must_find(call.state.webhooks, call.id, "Webhook")
     need(may_webhook(call, row))
     return row
 
@@ -187,7 +225,7 @@ async def webhooks_ping(call: Call) -> Reply:
     delivery = Delivery(0, row.id, "ping", body, redelivery=False, created=0, updated=0)
     status, answer = await call.outbox.attempt(row, json.dumps(body).encode())
     call.outbox.record(delivery, status, answer)
-    return Reply(body=present.delivery(delivery, stored=False))
+    return Reply(body=call.views.delivery(delivery, stored=False))
 
 
 def _deliveries(call: Call) -> list[Delivery]:
@@ -199,11 +237,7 @@ def _deliveries(call: Call) -> list[Delivery]:
 async def deliveries_list(call: Call) -> Reply:
     """List deliveries, the newest first; they cannot be filtered."""
     no_fields: dict[str, object] = {}
-    return listing(call, _deliveries(call), fields=no_fields, show=_delivery)  # type: ignore[arg-type]
-
-
-def _delivery(row: Delivery) -> Json:
-    return present.delivery(row)
+    return listing(call, _deliveries(call), fields=no_fields, show=call.views.delivery)  # type: ignore[arg-type]
 
 
 def _one(call: Call) -> Delivery:
@@ -217,7 +251,7 @@ def _one(call: Call) -> Delivery:
 @route("GET", "/api/webhooks/{id}/deliveries/{id}")
 async def deliveries_get(call: Call) -> Reply:
     """Show a delivery."""
-    return Reply(body=_delivery(_one(call)))
+    return Reply(body=call.views.delivery(_one(call)))
 
 
 @route("POST", "/api/webhooks/{id}/deliveries/{id}/redelivery")
