@@ -112,12 +112,70 @@ class JobUnreadable(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 @event("JobReadable")
 class JobReadable(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """A job that was unreachable or unreadable can be read again."""
+    """A job that was unreachable, unreadable, deleted or frozen is recorded again."""
+
+
+@event("JobReplaced")
+class JobReplaced(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Another job goes by this id since the server was restored: what is known of ours ends here.
+
+    old, new  `created_date`, as the server writes it
+    """
+
+    old: str
+    new: str
 
 
 @event("JobDeleted")
 class JobDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """404 by the job's own URL while the account itself is answered. No label is deleted."""
+
+
+@event("IssueOpened")
+class IssueOpened(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody opened an issue. Its text is its first comment's.
+
+    position  points in pixels, as CVAT keeps them: [x, y, x, y, …]
+    """
+
+    issue: int
+    frame: int
+    position: tuple[float, ...] = ()
+    created_date: str = ""
+    resolved: bool = False
+    baseline: bool = False
+
+
+@event("IssueCommented")
+class IssueCommented(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody wrote a comment, or changed one. The text is kept outside the log, erasable.
+
+    text          SHA-256 (hex) of a random salt and the text; both are with the text
+    updated_date  of the comment, as the server writes it
+    """
+
+    issue: int
+    comment: int
+    text: str
+    updated_date: str
+    edited: bool = False
+    baseline: bool = False
+
+
+@event("IssueResolved")
+class IssueResolved(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """An issue was resolved, or taken up again (`resolved` False)."""
+
+    issue: int
+    resolved: bool = True
+
+
+@event("IssueRemoved")
+class IssueRemoved(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """An issue, or one comment of it, is no longer there."""
+
+    issue: int
+    comment: int | None = None
 
 
 @event("FramesDeleted")
@@ -130,7 +188,10 @@ class FramesDeleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 @event("TaskChanged")
 class TaskChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """Members of a task changed (name, project, status, assignee)."""
+    """Members of a task changed (name, project, status, assignee); the first one has all in `new`.
+
+    `status` here is CVAT's stage of the task's jobs: annotation, validation, completed.
+    """
 
     old: dict[str, object] = {}
     new: dict[str, object] = {}
@@ -152,6 +213,11 @@ FACTS = (
     JobUnreadable,
     JobReadable,
     JobDeleted,
+    JobReplaced,
+    IssueOpened,
+    IssueCommented,
+    IssueResolved,
+    IssueRemoved,
     FramesDeleted,
     TaskChanged,
     TaskDeleted,

@@ -327,6 +327,18 @@ class RunRenamed(Fact, frozen=True, kw_only=True, omit_defaults=True):
     key: str
 
 
+@event("CleanupIntended")
+class CleanupIntended(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The run's tasks are about to be deleted from the server; until RunCleanedUp some may be left.
+
+    tasks    those that the run made, and no others
+    project  the run's own, to be deleted if it is empty then; None: it stays
+    """
+
+    tasks: tuple[int, ...]
+    project: int | None = None
+
+
 @event("RunCleanedUp")
 class RunCleanedUp(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """The run's tasks (and its own project) were deleted from the server."""
@@ -360,6 +372,7 @@ FACTS = (
     MergeHeld,
     MergeReleased,
     RunRenamed,
+    CleanupIntended,
     RunCleanedUp,
     RunDeleted,
 )

@@ -54,9 +54,20 @@ class ServerChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     new: dict[str, object] = {}
 
 
+@event("ServerThawed")
+class ServerThawed(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A person decided that the server's ids still mean the same work: its jobs are read again.
+
+    reason  what it was frozen for
+    """
+
+    reason: str
+
+
 FACTS = (
     DeliveryReceived,
     DeliveryRefused,
     SweepCompleted,
     ServerChanged,
+    ServerThawed,
 )

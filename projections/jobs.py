@@ -14,10 +14,15 @@ from events.job import (
     AnnotationsObserved,
     Change,
     FramesDeleted,
+    IssueCommented,
+    IssueOpened,
+    IssueRemoved,
+    IssueResolved,
     JobChanged,
     JobDeleted,
     JobDiscovered,
     JobReadable,
+    JobReplaced,
     JobSchemaChanged,
     JobSettled,
     JobUnreachable,
@@ -25,13 +30,21 @@ from events.job import (
     TaskChanged,
     TaskDeleted,
 )
-from events.server import DeliveryReceived, DeliveryRefused, ServerChanged, SweepCompleted
+from events.server import (
+    DeliveryReceived,
+    DeliveryRefused,
+    ServerChanged,
+    ServerThawed,
+    SweepCompleted,
+)
 from projections.attribution import Step, date_us
 from projections.facets import with_facets
 from projections.fold import Fold
 from projections.tables import Table, Tables
 
-Condition = Literal["", "unreachable", "unreadable", "deleted", "frozen"]
+Condition = Literal[
+    "", "unreachable", "unreadable", "deleted", "frozen", "thawed", "replaced"
+]  # fmt: skip
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,6 +120,25 @@ class AuthorRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     learned: tuple[str, ...] = ()
 
 
+class NamelessRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An observation that no author is known of, by the date at its end."""
+
+    server: str
+    job: int
+    until_us: int
+    position: int
+    since_us: int
+
+
+class LateRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A nameless observation that a delivery, which came at `step`, tells something of."""
+
+    server: str
+    job: int
+    position: int
+    step: int
+
+
 class StepRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One update:job delivery, by the date it tells."""
 
@@ -141,6 +173,11 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     server: str
     task: int
+    name: str = ""
+    project: int | None = None
+    status: str = ""
+    assignee: int | None = None
+    created_date: str = ""
     deleted_frames: tuple[int, ...] = ()
     gone: bool = False
 
@@ -149,6 +186,8 @@ JOBS = Table("jobs", ("server", "job"), JobRow)
 ANNOTATIONS = Table("annotations", ("server", "job", "kind", "id"), AnnotationRow)
 REMOVED = Table("removed", ("server", "job", "kind", "id"), RemovedRow)
 AUTHORS = Table("authors", ("server", "job", "position"), AuthorRow)
+NAMELESS = Table("nameless", ("server", "job", "until_us", "position"), NamelessRow)
+LATE = Table("late", ("server", "job", "position"), LateRow)
 STEPS = Table("steps", ("server", "job", "updated_us", "position"), StepRow)
 DELIVERIES = Table("deliveries", ("server", "body_hash"), DeliveryRow)
 SERVERS = Table("servers", ("server",), ServerRow)
@@ -211,24 +250,34 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
                 added=at.position,
             ),
         )
-    tables.put(
-        AUTHORS,
-        AuthorRow(
-            server=row.server,
-            job=row.job,
-            position=at.position,
-            since_us=date_us(fact.since or ""),
-            until_us=date_us(fact.updated_date),
-            actor=at.actor,
-            evidence=at.evidence,
-        ),
+    author = AuthorRow(
+        server=row.server,
+        job=row.job,
+        position=at.position,
+        since_us=date_us(fact.since or ""),
+        until_us=date_us(fact.updated_date),
+        actor=at.actor,
+        evidence=at.evidence,
     )
+    tables.put(AUTHORS, author)
+    if author.evidence == "unknown" and author.since_us:
+        tables.put(NAMELESS, _nameless(author))
     _update(
         tables,
         at,
         observed_date=fact.updated_date,
         observed=at.position,
         annotations=row.annotations + len(fact.added) - len(fact.removed),
+    )
+
+
+def _nameless(author: AuthorRow) -> NamelessRow:
+    return NamelessRow(
+        server=author.server,
+        job=author.job,
+        until_us=author.until_us,
+        position=author.position,
+        since_us=author.since_us,
     )
 
 
@@ -267,6 +316,11 @@ def _remove(
 
 
 def _settled(tables: Tables, at: Recorded, fact: JobSettled) -> None:
+    row = _job(tables, at)
+    # What a delivery told before the last settling was weighed since, and did not suffice.
+    for late in list(tables.scan(LATE, row.server, row.job)):
+        if late.step < row.settled:
+            tables.delete(LATE, *LATE.key_of(late))
     _update(tables, at, settled=at.position)
 
 
@@ -274,6 +328,8 @@ def _learned(tables: Tables, at: Recorded, fact: ActorLearned) -> None:
     author = tables.get(AUTHORS, *job_of(at.stream), fact.position)
     assert author is not None, f"{at.stream} observed nothing at {fact.position}"
     tables.put(AUTHORS, msgspec.structs.replace(author, learned=fact.actors))
+    tables.delete(NAMELESS, *NAMELESS.key_of(_nameless(author)))
+    tables.delete(LATE, author.server, author.job, author.position)
 
 
 def _unreachable(tables: Tables, at: Recorded, fact: JobUnreachable) -> None:
@@ -290,6 +346,11 @@ def _readable(tables: Tables, at: Recorded, fact: JobReadable) -> None:
 
 def _deleted(tables: Tables, at: Recorded, fact: JobDeleted) -> None:
     _update(tables, at, condition="deleted", reason="")
+
+
+def _replaced(tables: Tables, at: Recorded, fact: JobReplaced) -> None:
+    reason = f"another job goes by this id, made {fact.new}"
+    _update(tables, at, condition="replaced", reason=reason)
 
 
 def _task(tables: Tables, at: Recorded) -> TaskRow:
@@ -321,7 +382,20 @@ def _delivery(tables: Tables, at: Recorded, fact: DeliveryReceived) -> None:
         DeliveryRow(server=row.server, body_hash=fact.body_hash, position=at.position),
     )
     if fact.event == "update:job" and fact.job is not None and fact.updated_date:
-        tables.put(STEPS, _step(row.server, at.position, fact.job, fact))
+        step = _step(row.server, at.position, fact.job, fact)
+        tables.put(STEPS, step)
+        _note_late(tables, step)
+
+
+def _note_late(tables: Tables, step: StepRow) -> None:
+    """Remember the nameless observation that the delivery's date lies in, if there is one."""
+    until_us = None
+    for row in tables.scan(NAMELESS, step.server, step.job, start=(step.updated_us,)):
+        if row.until_us != (until_us or row.until_us) or row.since_us >= step.updated_us:
+            return
+        until_us = row.until_us
+        late = LateRow(server=row.server, job=row.job, position=row.position, step=step.position)
+        tables.put(LATE, late)
 
 
 def _step(server: str, position: int, job: int, fact: DeliveryReceived) -> StepRow:
@@ -353,17 +427,38 @@ def _server_changed(tables: Tables, at: Recorded, fact: ServerChanged) -> None:
     row = _server(tables, at)
     tables.put(SERVERS, msgspec.structs.replace(row, frozen=fact.reason))
     for job in list(tables.scan(JOBS, row.server)):
-        tables.put(JOBS, msgspec.structs.replace(job, condition="frozen", reason=fact.reason))
+        if job.condition != "replaced":
+            tables.put(JOBS, msgspec.structs.replace(job, condition="frozen", reason=fact.reason))
+
+
+def _server_thawed(tables: Tables, at: Recorded, fact: ServerThawed) -> None:
+    row = _server(tables, at)
+    tables.put(SERVERS, msgspec.structs.replace(row, frozen=""))
+    for job in list(tables.scan(JOBS, row.server)):
+        if job.condition == "frozen":
+            tables.put(JOBS, msgspec.structs.replace(job, condition="thawed", reason=""))
 
 
 def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
-    tables.put(TASKS, _task(tables, at))
+    known = {name: value for name, value in fact.new.items() if name in TaskRow.__struct_fields__}
+    tables.put(TASKS, msgspec.structs.replace(_task(tables, at), gone=False, **known))
 
 
 JOBS_FOLD = Fold(
     name="jobs",
-    revision=2,
-    tables=(JOBS, ANNOTATIONS, REMOVED, AUTHORS, STEPS, DELIVERIES, SERVERS, TASKS),
+    revision=3,
+    tables=(
+        JOBS,
+        ANNOTATIONS,
+        REMOVED,
+        AUTHORS,
+        NAMELESS,
+        LATE,
+        STEPS,
+        DELIVERIES,
+        SERVERS,
+        TASKS,
+    ),
     handlers={
         JobDiscovered: _discovered,
         JobChanged: _changed,
@@ -375,6 +470,7 @@ JOBS_FOLD = Fold(
         JobUnreadable: _unreadable,
         JobReadable: _readable,
         JobDeleted: _deleted,
+        JobReplaced: _replaced,
         FramesDeleted: _frames_deleted,
         TaskChanged: _task_changed,
         TaskDeleted: _task_deleted,
@@ -382,6 +478,9 @@ JOBS_FOLD = Fold(
         DeliveryRefused: _refused,
         SweepCompleted: _swept,
         ServerChanged: _server_changed,
+        ServerThawed: _server_thawed,
     },
-    ignores=frozenset({*dataset.FACTS, *run.FACTS}),
+    ignores=frozenset(
+        (*dataset.FACTS, *run.FACTS, IssueOpened, IssueCommented, IssueResolved, IssueRemoved)
+    ),
 )

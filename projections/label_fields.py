@@ -287,6 +287,7 @@ LABEL_FIELDS_FOLD = Fold(
             run.MergeReleased,
             run.ProjectLinked,
             run.QuarantineResolved,
+            run.CleanupIntended,
             run.RunCleanedUp,
             run.RunDeleted,
             run.RunOpened,

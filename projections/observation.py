@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from events.job import (
     JobChanged,
     JobDiscovered,
     JobReadable,
+    JobReplaced,
     JobSchemaChanged,
 )
 from events.registry import Fact
@@ -32,8 +34,12 @@ _MEMBERS = ("project", "stage", "state", "assignee", "start_frame", "stop_frame"
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """One stable read of a job: `job` and `annotations` between two equal `updated_date`."""
+    """One stable read of a job: `job` and `annotations` between two equal `updated_date`.
 
+    version  of the job's stream when the read began
+    """
+
+    version: int | None = None
     job: JobDiscovered
     updated_date: str
     labels: tuple[LabelSpec, ...]
@@ -66,28 +72,70 @@ def observe(
     stream = f"job/{server}/{job}"
     expects = versions(tables, [stream])
     row = tables.get(jobs.JOBS, server, job)
+    if is_frozen(tables, server, job):
+        return Decision()
     if row is None:
         facts: list[Fact] = [reading.job, JobSchemaChanged(labels=reading.labels)]
         facts += _observed(reading, None, {}, baseline=True)
         return Decision([Draft(stream, fact) for fact in facts], expects)
-    if reason := _server_changed(row, reading):
-        changed = ServerChanged(reason=reason, old={"job": job, "date": row.observed_date})
-        return Decision([Draft(f"server/{server}", changed)], expects)
+    is_back = date_us(reading.updated_date) < date_us(row.observed_date)
+    if is_back and reading.version not in (None, expects[stream]):
+        # Somebody else's reading was recorded while this one was on its way.
+        return Decision()
+    if reason := _server_changed(row, reading, is_back=is_back):
+        if row.condition == "thawed" and is_other(row, reading):
+            replaced = JobReplaced(old=row.created_date, new=reading.job.created_date)
+            return Decision([Draft(stream, replaced)], expects)
+        if row.condition != "thawed":
+            return freeze(tables, server, reason, _dates(row), _dates_of(job, reading), expects)
     return Decision(list(_drafts(tables, row, reading, own)), expects)
 
 
-def _server_changed(row: jobs.JobRow, reading: Reading) -> str:
+def is_frozen(tables: Tables, server: str, job: int) -> bool:
+    """Tell whether it is unknown what the job's id means, so that nothing is recorded of it."""
+    held = tables.get(jobs.SERVERS, server)
+    row = tables.get(jobs.JOBS, server, job)
+    return bool(held and held.frozen) or bool(row and row.condition == "replaced")
+
+
+def freeze(
+    tables: Tables,
+    server: str,
+    reason: str,
+    old: dict[str, object],
+    new: dict[str, object],
+    expects: Mapping[str, int],
+) -> Decision:
+    """Freeze a server's jobs until a person decides."""
+    stream = f"server/{server}"
+    changed = ServerChanged(reason=reason, old=old, new=new)
+    return Decision([Draft(stream, changed)], {**expects, **versions(tables, [stream])})
+
+
+def is_other(row: jobs.JobRow, reading: Reading) -> bool:
+    """Tell whether another job goes by the id now."""
     created = reading.job.created_date
-    if row.created_date and created and row.created_date != created:
-        return "the job has another created_date than the one recorded under its id"
-    if date_us(reading.updated_date) < date_us(row.observed_date):
-        return "the job's updated_date went back"
-    return ""
+    return bool(row.created_date and created and row.created_date != created)
+
+
+def _server_changed(row: jobs.JobRow, reading: Reading, *, is_back: bool) -> str:
+    if is_other(row, reading):
+        return f"job {row.job} has another created_date than the one recorded under its id"
+    return f"the updated_date of job {row.job} went back" if is_back else ""
+
+
+def _dates(row: jobs.JobRow) -> dict[str, object]:
+    return {"job": row.job, "created": row.created_date, "updated": row.observed_date}
+
+
+def _dates_of(job: int, reading: Reading) -> dict[str, object]:
+    created = reading.job.created_date
+    return {"job": job, "created": created, "updated": reading.updated_date}
 
 
 def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None) -> Iterator[Draft]:
     stream = f"job/{row.server}/{row.job}"
-    if row.condition in ("unreachable", "unreadable"):
+    if row.condition:
         yield Draft(stream, JobReadable())
     if members := _members_changed(row, reading.job):
         yield Draft(stream, members)
@@ -99,7 +147,13 @@ def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None)
         schema = _schema_change(row.labels, reading, known)
         yield Draft(stream, schema)
     baseline = not row.observed
-    observed = _observed(reading, row.observed_date or None, known, baseline=baseline)
+    observed = _observed(
+        reading,
+        row.observed_date or None,
+        known,
+        baseline=baseline,
+        always=row.condition == "thawed",
+    )
     if not observed:
         return
     author = UNKNOWN if baseline else _author(tables, row, reading, own)
@@ -120,13 +174,19 @@ def _members_changed(row: jobs.JobRow, members: JobDiscovered) -> JobChanged | N
 
 
 def _author(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None) -> Author:
-    since_us = date_us(row.observed_date)
-    steps = tables.scan(jobs.STEPS, row.server, row.job, start=(since_us + 1,))
+    since_us, until_us = date_us(row.observed_date), date_us(reading.updated_date)
+    return _author_between(tables, row.server, row.job, since_us, until_us, own)
+
+
+def _author_between(
+    tables: Tables, server: str, job: int, since_us: int, until_us: int, own: int | None
+) -> Author:
+    steps = tables.scan(jobs.STEPS, server, job, start=(since_us + 1,))
     return author_of(
-        (held.step for held in steps),
-        server=row.server,
+        (held.step for held in takewhile(lambda held: held.updated_us <= until_us, steps)),
+        server=server,
         since_us=since_us,
-        until_us=date_us(reading.updated_date),
+        until_us=until_us,
         own=own,
     )
 
@@ -135,17 +195,10 @@ def late_authors(tables: Tables, server: str, job: int, *, own: int | None = Non
     """Decide who made what was recorded without an author, now that more deliveries are here."""
     stream = f"job/{server}/{job}"
     drafts = []
-    for held in tables.scan(jobs.AUTHORS, server, job):
-        if held.evidence != "unknown" or held.learned or not held.since_us:
-            continue
-        steps = tables.scan(jobs.STEPS, server, job, start=(held.since_us + 1,))
-        author = author_of(
-            (row.step for row in steps),
-            server=server,
-            since_us=held.since_us,
-            until_us=held.until_us,
-            own=own,
-        )
+    for late in tables.scan(jobs.LATE, server, job):
+        held = tables.get(jobs.AUTHORS, server, job, late.position)
+        assert held is not None, f"{stream} observed nothing at {late.position}"
+        author = _author_between(tables, server, job, held.since_us, held.until_us, own)
         if author.actor is not None:
             learned = ActorLearned(position=held.position, actors=tuple(author.actor.split(",")))
             drafts.append(Draft(stream, learned, author.actor, author.evidence))
@@ -156,9 +209,12 @@ Known = dict[tuple[Kind, int], Annotation]
 
 
 def _observed(
-    reading: Reading, since: str | None, known: Known, *, baseline: bool
+    reading: Reading, since: str | None, known: Known, *, baseline: bool, always: bool = False
 ) -> list[AnnotationsObserved]:
-    """Compare with what is known; a baseline is recorded also when it is empty."""
+    """Compare with what is known; a baseline is recorded also when it is empty.
+
+    always  also where nothing changed: the date may have gone back
+    """
     left = dict(known)
     added: list[Annotation] = []
     changed: list[Change] = []
@@ -170,7 +226,7 @@ def _observed(
             changed.append(change)
     removed = sorted(left.values(), key=lambda annotation: annotation.frame)
     pieces = list(_pieces(removed, changed, added)) or [((), (), ())]
-    if not (left or changed or added or baseline):
+    if not (left or changed or added or baseline or always):
         return []
     return [
         AnnotationsObserved(

@@ -11,6 +11,7 @@ from events.annotations import Annotation, Kind, LabelSpec, kind_of
 from events.envelope import Recorded
 from events.job import JobSchemaChanged
 from events.run import (
+    CleanupIntended,
     ConflictRaised,
     ConflictResolved,
     EditRejected,
@@ -73,6 +74,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     project_created: bool = False
     webhook: int | None = None
     opened: bool = False
+    cleaning: bool = False
     cleaned_up: bool = False
     deleted: bool = False
 
@@ -300,7 +302,8 @@ def _task_set(tables: Tables, at: Recorded, index: int, **members: object) -> No
 
 
 def _task_intended(tables: Tables, at: Recorded, fact: TaskCreationIntended) -> None:
-    _task_set(tables, at, fact.index, nonce=fact.nonce)
+    # A second intent takes the place of the first: that task got no data and was deleted.
+    _task_set(tables, at, fact.index, nonce=fact.nonce, task=None)
 
 
 def _task_created(tables: Tables, at: Recorded, fact: TaskCreated) -> None:
@@ -379,6 +382,10 @@ def _opened(tables: Tables, at: Recorded, fact: RunOpened) -> None:
 
 def _renamed(tables: Tables, at: Recorded, fact: RunRenamed) -> None:
     _set(tables, at, title=fact.key)
+
+
+def _cleanup_intended(tables: Tables, at: Recorded, fact: CleanupIntended) -> None:
+    _set(tables, at, cleaning=True)
 
 
 def _cleaned_up(tables: Tables, at: Recorded, fact: RunCleanedUp) -> None:
@@ -621,7 +628,7 @@ def _carried(facets: Facets, old: Facets, new: Facets) -> Facets:
 
 RUNS_FOLD = Fold(
     name="runs",
-    revision=2,
+    revision=3,
     tables=(
         RUNS, RUN_TASKS, RUN_FRAMES, RUN_JOBS, TRACKED, TRACKED_IDS, PARTS, WAITING, UNSENT,
     ),
@@ -645,6 +652,7 @@ RUNS_FOLD = Fold(
         MergeHeld: _held,
         MergeReleased: _released,
         RunRenamed: _renamed,
+        CleanupIntended: _cleanup_intended,
         RunCleanedUp: _cleaned_up,
         RunDeleted: _deleted,
         JobSchemaChanged: _schema_changed,

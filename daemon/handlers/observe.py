@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
 from daemon.handlers.carry_out import Journal
 from daemon.ports.cvat import (
     AnswerTooLarge,
@@ -28,7 +30,13 @@ from projections.codec.cvat import (
     labels_from_wire,
 )
 from projections.decision import Decision, Draft
-from projections.observation import Reading, job_members, late_authors, observe
+from projections.observation import (
+    Reading,
+    is_frozen,
+    job_members,
+    late_authors,
+    observe,
+)
 from projections.streams import versions
 from projections.tables import Tables
 
@@ -76,8 +84,11 @@ class JobWatch:
         Raises CvatError when the server as a whole cannot be reached; trouble with this job
         alone is recorded, and holds up no other.
         """
+        version, is_frozen = await self._standing(job)
+        if is_frozen:
+            return Observed("frozen")
         try:
-            reading = await self.read(job)
+            reading = msgspec.structs.replace(await self.read(job), version=version)
         except NotFound:
             return await self._gone(job)
         except JobBusy:
@@ -121,6 +132,16 @@ class JobWatch:
                 annotations=annotations,
             )
         raise JobBusy("the job changed during every read", server=self.server, job=job)
+
+    async def _standing(self, job: int) -> tuple[int, bool]:
+        """Return the version of the job's stream, and whether nothing may be recorded of it."""
+        stream = f"job/{self.server}/{job}"
+        return await self.journal.projections.ask(
+            lambda tables: (
+                versions(tables, [stream])[stream],
+                is_frozen(tables, self.server, job),
+            )
+        )
 
     async def _gone(self, job: int) -> Observed:
         """A 404 means deleted only while the server knows us at all."""
