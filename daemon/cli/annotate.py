@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.frame import runs
-from daemon.cli.tables import table
+from daemon.cli.tables import cell, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,9 +64,9 @@ def shows_run(objects: Iterator[Json], console: Console) -> None:
 
 def _print_run(run: Json, console: Console) -> None:
     for name in ("dataset", "key", "server", "state", "policy", "fields", "project", "tasks"):
-        console.print(f"{name:>10}  {run[name]}", markup=False)
+        console.print(f"{name:>10}  {cell(run[name])}", markup=False)
     for job in run["jobs"]:
-        shown = ", ".join(f"{name} {value}" for name, value in job.items() if value is not None)
+        shown = ", ".join(f"{name} {cell(one)}" for name, one in job.items() if one is not None)
         console.print(f"            {shown}", markup=False)
     for unsent in run["unsent"]:
         console.print(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 NOT_PROVED = 1
+PLAIN_WIDTH = 120  # where there is no terminal to ask
 
 
 @click.command
@@ -39,6 +40,8 @@ def demo(keep: Path | None, as_json: bool) -> None:
     from events.errors import SyncError
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
     try:
         found = asyncio.run(
             _played(keep.absolute() if keep else None, None if as_json else console)
@@ -76,9 +79,11 @@ async def _played(keep: Path | None, console: Console | None) -> Json:
 def shows_proof(found: Json, console: Console, keep: Path | None) -> None:
     """Say in a few lines what was proved."""
     authors, deliveries = found["authors"], found["deliveries"]
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found["kinds"].items())
     lines = (
-        f"{found['edits_made']} edits made, {found['edits_recorded']} recorded, "
-        f"{found['lost']} lost, {found['repeated']} repeated, {found['untrue']} untrue",
+        f"{found['edits_made']} edits made ({kinds})",
+        f"{found['edits_recorded']} recorded, {found['lost']} lost, "
+        f"{found['repeated']} repeated, {found['untrue']} untrue",
         f"authors: {authors['right']} by name, {authors['several']} among two, "
         f"{authors['unknown']} unknown (no webhook came), {authors['wrong']} wrong",
         f"webhooks answered: {deliveries['answered']}, recorded once each: "

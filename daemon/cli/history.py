@@ -22,8 +22,11 @@ def shows_steps(objects: Iterator[Json], console: Console) -> None:
     from rich.text import Text
 
     for found in objects:
-        if found["kind"] != "step":
+        if found["kind"] == "event":
             console.print_json(data=found)
+            continue
+        if found["kind"] == "label":
+            _print_label(found, console)
             continue
         who = found["actor"] or "–"
         when = (found["occurred_at"] or found["recorded_at"])[:19]
@@ -40,8 +43,18 @@ def shows_steps(objects: Iterator[Json], console: Console) -> None:
             _print_sides(change, console)
 
 
+def _print_label(label: Json, console: Console) -> None:
+    import json
+
+    names = ("dataset", "sample", "frame", "field", "label")
+    console.print("  ".join(f"{name} {label[name]}" for name in names if label[name]), markup=False)
+    console.print(f"    {json.dumps(label['document'], ensure_ascii=False)}", markup=False)
+
+
 def shows_differences(objects: Iterator[Json], console: Console) -> None:
-    """Git's way: what it was, what it is."""
+    """Git's way: what it was, what it is; what came or went in one line."""
+    import json
+
     from rich.text import Text
 
     for found in objects:
@@ -53,7 +66,11 @@ def shows_differences(objects: Iterator[Json], console: Console) -> None:
         address = "  ".join(f"{name} {found[name]}" for name in names if name in found)
         style = COLOURS[found["operation"]]
         console.print(Text.assemble((f"{found['operation']:<8}", style), address))
-        _print_sides(found, console)
+        if found["operation"] == "changed":
+            _print_sides(found, console)
+        else:
+            whole = json.dumps(found["new"] or found["old"], ensure_ascii=False)
+            console.print(f"    {whole}", style=style, markup=False)
 
 
 def _print_sides(change: Json, console: Console) -> None:

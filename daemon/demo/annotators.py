@@ -64,59 +64,60 @@ class Annotators:
 
     # Act one: the daemon listens.
 
-    async def edit_side_by_side(self) -> None:
-        """Two people save one job in the same second."""
-        job = self.jobs[0]
-        boxes, _ = await self._open(job)
-        moved = self.ana.moved(boxes[0], 12.5, -3.25)
-        ticked = self.ana.with_value(job, boxes[1], "parked", "true")
-        relabelled = self.ben.relabelled(job, boxes[2], "bus")
-        await self.ana.save(job, update=[moved, ticked])
-        await self.ben.save(job, update=[relabelled])
-        self.moved_box = boxes[0]["id"]
-        self.moved_label = self.ana.value_of(job, boxes[0], "label_id")
-        self.teller.says(f"ana moves a box in job {job} and says that a car is parked;")
-        self.teller.says("  ben gives a box of the same job another class, in the same second")
-
-    async def pause_inside_a_save(self) -> None:
-        """Save in three requests, with time to look between them."""
+    async def save_in_three_requests(self) -> Seen:
+        """Save as the web editor does, with time to look between the requests."""
         job = self.jobs[1]
         boxes, _ = await self._open(job)
-        self.teller.says(f"ana saves job {job}: moves a box, deletes one, draws one; her editor")
-        self.teller.says(f"  sends three requests with {PAUSE_S:g} s between them")
-        frame = boxes[-1]["frame"]
+        self.moved_box = boxes[0]["id"]
+        self.moved_label = self.ana.value_of(job, boxes[0], "label_id")
+        self.teller.says(f"ana moves box {self.moved_box} of job {job}, deletes one, draws one;")
+        self.teller.says(f"    her editor saves in three requests with {PAUSE_S:g} s between them")
+        person = self.ana.drawn(job, "person", boxes[-1]["frame"], [30.5, 180, 71.75, 260])
         await self.ana.save(
             job,
             update=[self.ana.moved(boxes[0], -7, 4.125)],
             delete=[boxes[1]],
-            create=[self.ana.drawn(job, "person", frame, [30.5, 180, 71.75, 260])],
+            create=[person],
             pause_s=PAUSE_S,
         )
+        return Seen(job, self.ana.dates[job])
+
+    async def save_side_by_side(self) -> None:
+        """Two people save one job in the same second."""
+        job = self.jobs[0]
+        boxes, _ = await self._open(job)
+        moved = self.ana.moved(boxes[0], 12.5, -3.25)
+        parked = self.ana.with_value(job, boxes[1], "parked", "true")
+        await self.ana.save(job, update=[moved, parked])
+        await self.ben.save(job, update=[self.ben.relabelled(job, boxes[2], "bus")])
+        self.teller.says(f"ana moves a box of job {job} and says that a car is parked;")
+        self.teller.says("    ben gives a box of the same job another class, in the same second")
 
     async def lose_a_webhook(self) -> Seen:
-        """Delete a box while the network drops a delivery."""
+        """Delete a box; the network drops the delivery that would tell."""
         job = self.jobs[2]
         boxes, _ = await self._open(job)
         await self.sandbox.deliveries_idle()
-        faults = self.sandbox.faults
-        faults.lose.add(faults.next_delivery)
+        self.sandbox.faults.lose.add(self.sandbox.faults.next_delivery)
         await self.ben.save(job, delete=[boxes[0]])
-        self.teller.says(f"ben deletes a box in job {job}; the webhook that would tell is LOST")
+        self.teller.says(f"ben deletes a box of job {job}; the webhook that would tell is LOST")
         return Seen(job, self.ben.dates[job])
 
-    async def repeat_a_webhook(self) -> None:
-        """Copy a box and change the scene; a delivery arrives twice."""
+    async def repeat_a_webhook(self) -> Seen:
+        """Copy a box and change scenes; a delivery arrives twice."""
         job = self.jobs[2]
         boxes, scenes = await self._open(job)
         await self.sandbox.deliveries_idle()
-        faults = self.sandbox.faults
-        faults.repeat.add(faults.next_delivery)
-        copied = self.ben.copied(boxes[1], boxes[1]["frame"] + 1)
+        self.sandbox.faults.repeat.add(self.sandbox.faults.next_delivery)
         rain = self.ben.relabelled(job, scenes[0], "rain")
         night = self.ben.relabelled(job, scenes[1], "night")
+        copied = self.ben.copied(boxes[1], boxes[1]["frame"] + 1)
         await self.ben.save(job, update=[rain, night], create=[copied])
-        self.teller.says("ben copies a box to the next image, its `label_id` comes along, and")
-        self.teller.says("  gives two images another scene; a webhook arrives TWICE")
+        self.teller.says(
+            "ben copies a box to the next image, its `label_id` comes along, and gives"
+        )
+        self.teller.says("    two images another scene; a webhook arrives TWICE")
+        return Seen(job, self.ben.dates[job])
 
     # Act two: the daemon dies.
 
@@ -124,13 +125,12 @@ class Annotators:
         """Send the first of the three requests of a save."""
         job = self.jobs[0]
         boxes, _ = await self._open(job)
-        update = [self.ana.with_value(job, boxes[3], "plate", "LT-1"), boxes[4]]
         self._half_saved = {"delete": [boxes[5]], "create": [self.ana.copied(boxes[6], 0)]}
-        await self.ana.send(job, "update", update)
+        await self.ana.send(job, "update", [self.ana.with_value(job, boxes[3], "plate", "LT-1")])
         self.teller.says(f"ana saves job {job}; the first of three requests is through, and …")
 
     async def go_on(self) -> None:
-        """Save what is left of the save, and more, while nobody listens."""
+        """Send the rest of that save, and more, while nobody listens."""
         first, _, third = self.jobs
         for action, items in self._half_saved.items():
             await self.ana.send(first, action, items)
@@ -138,13 +138,20 @@ class Annotators:
         self.teller.says(f"ana's editor sends the rest: a box of job {first} is gone, one is new")
         boxes, _ = await self._open(third)
         await self.ben.save(third, update=[self.ben.moved(boxes[-1], 3, 3)], delete=[boxes[2]])
-        self.teller.says(f"ben moves a box in job {third} and deletes another")
+        self.teller.says(f"ben moves a box of job {third} and deletes another")
 
-    async def renumber(self) -> None:
-        """Give all annotations of a job new ids, and go on with one of them."""
+    async def renumber(self) -> Seen:
+        """Give all annotations of a job new ids."""
         job = self.jobs[1]
         await self.ben.renumber(job)
-        self.teller.says(f"ben's script writes job {job} back without ids: all get new ones")
+        self.teller.says(
+            f"ben's script writes job {job} back without ids: CVAT renumbers all of it"
+        )
+        return Seen(job, self.ben.dates[job])
+
+    async def go_on_after_that(self) -> None:
+        """Edit a renumbered job."""
+        job = self.jobs[1]
         boxes, _ = await self._open(job)
         await self.ana.save(job, update=[self.ana.moved(boxes[2], 0, -9.0625)])
         self.teller.says("ana moves a box that has a new id")

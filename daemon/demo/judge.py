@@ -17,7 +17,7 @@ says after which write it was made. Between two reads lies a *window* of writes.
 the read must say exactly what the writes of its window did to it on the whole: id, old and new
 value of each facet, or the whole annotation that came or went; nothing where they undid each other.
 
-edits_made      edits of people in the journal
+edits_made      edits of people in the journal; by kinds: added, changed, removed, renumbered
 edits_recorded  those whose annotation (for a new id: both) the read of their window tells truly
 lost            the others: the read of their window, or no read, tells of them something else
 in_net_effect   recorded ones with a later edit of the same annotation in their window: told as one
@@ -312,6 +312,7 @@ class Judge:
         self.journal = journal
         self.log = log
         self.count: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
         self.authors: Counter[str] = Counter({"right": 0, "several": 0, "unknown": 0, "wrong": 0})
 
     def verdict(self) -> Json:
@@ -321,6 +322,7 @@ class Judge:
         found: Json = {
             "events": self.log.events,
             "edits_made": self.count["edits"],
+            "kinds": dict(sorted(self.kinds.items())),
             "edits_recorded": self.count["recorded"],
             "lost": self.count["edits"] - self.count["recorded"],
             "in_net_effect": self.count["in net effect"],
@@ -375,6 +377,7 @@ class Judge:
             if one.user != self.journal.machine:
                 for keys in edits(one.edited):
                     recorded = true.issuperset(keys)
+                    self.kinds[kind_of(one.edited, keys)] += 1
                     self.count["edits"] += 1
                     self.count["recorded"] += recorded
                     if recorded and read:
@@ -438,6 +441,13 @@ def edits(edited: dict[Key, Json]) -> list[list[Key]]:
             if twin is not None:
                 del left[twin]
     return found + [[key] for key in left]
+
+
+def kind_of(edited: dict[Key, Json], keys: list[Key]) -> str:
+    """Name an edit."""
+    if len(keys) > 1:
+        return "renumbered"
+    return next((name for name in ("added", "removed") if name in edited[keys[0]]), "changed")
 
 
 def digest(request: Json) -> str:

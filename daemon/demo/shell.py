@@ -32,7 +32,7 @@ class CommandFailed(SyncError):
     """A command of the demo ended otherwise than it should."""
 
 
-class DaemonNotUp(SyncError):
+class DaemonTrouble(SyncError):
     """The daemon of the demo did not start, or did not stop, in time."""
 
 
@@ -44,32 +44,33 @@ class Shell:
         self.teller = teller
         self.daemon: Process | None = None
 
-    async def run(self, *arguments: str, codes: Collection[int] = (0,), lines_max: int = 12) -> str:
-        """Type a command and show what it prints. Raises CommandFailed."""
+    async def run(self, *arguments: str, codes: Collection[int] = (0,), lines_max: int = 12) -> int:
+        """Type a command and show what it prints; return its exit code. Raises CommandFailed."""
         self.teller.typed(shlex.join(("labeltrail", *arguments)))
-        printed = await self._output(arguments, codes)
+        code, printed = await self._output(arguments, codes)
         self.teller.printed(printed, lines_max)
-        return printed
+        return code
 
     async def ask(self, *arguments: str, codes: Collection[int] = (0,)) -> list[Json]:
         """Run a command aside, with --json; return its objects. Raises CommandFailed."""
-        printed = await self._output((*arguments, "--json"), codes)
+        _, printed = await self._output((*arguments, "--json"), codes)
         return [json.loads(line) for line in printed.splitlines()]
 
-    async def python(self, script: Path, *arguments: str) -> tuple[int, str]:
-        """Run a script that sees nothing of ours; return exit code and output."""
+    async def python(self, script: Path, *arguments: str) -> str:
+        """Run a script that sees nothing of ours; return what it prints. Raises CommandFailed."""
+        self.teller.typed(shlex.join(("python", "-I", str(script), *arguments)))
         process = await self._start((sys.executable, "-I", str(script), *arguments))
         out, err = await self._finish(process)
-        if process.returncode not in (0, 1) or not out:
+        if not out:
             raise CommandFailed("the script failed", script=script.name, printed=err[-500:])
-        return process.returncode, out
+        return out
 
     async def follow(self, *arguments: str) -> Process:
         """Start a command that goes on for ever; its lines come from `stdout`."""
         return await self._start((*LABELTRAIL, *arguments))
 
     async def serve(self, url: str) -> None:
-        """Start the daemon, and wait until it is ready. Raises DaemonNotUp."""
+        """Start the daemon, and wait until it is ready. Raises DaemonTrouble."""
         self.teller.typed("labeltrail serve &")
         with (self.folder / "daemon.log").open("ab") as log:
             self.daemon = await asyncio.create_subprocess_exec(
@@ -87,9 +88,9 @@ class Shell:
         except TimeoutError as exc:
             raise self._not_up("the daemon was not ready in time") from exc
 
-    def _not_up(self, what: str) -> DaemonNotUp:
+    def _not_up(self, what: str) -> DaemonTrouble:
         said = (self.folder / "daemon.log").read_text(errors="replace").splitlines()[-3:]
-        return DaemonNotUp(what, said=" | ".join(said))
+        return DaemonTrouble(what, said=" | ".join(said))
 
     async def kill(self) -> None:
         """End the daemon as a power cut would."""
@@ -99,13 +100,17 @@ class Shell:
         await self.daemon.wait()
 
     async def stop(self) -> None:
-        """Ask the daemon to end, and wait. Raises DaemonNotUp."""
+        """Ask the daemon to end, and wait. Raises DaemonTrouble."""
         assert self.daemon is not None
         self.teller.typed(f"kill {self.daemon.pid}")
         self.daemon.terminate()
-        async with asyncio.timeout(STOP_S):
-            if code := await self.daemon.wait():
-                raise DaemonNotUp("the daemon did not end well", exit_code=code)
+        try:
+            async with asyncio.timeout(STOP_S):
+                code = await self.daemon.wait()
+        except TimeoutError as exc:
+            raise DaemonTrouble("the daemon did not stop in time", seconds=STOP_S) from exc
+        if code:
+            raise DaemonTrouble("the daemon did not end well", exit_code=code)
 
     async def clean_up(self) -> None:
         """End the daemon, however it stands."""
@@ -128,17 +133,18 @@ class Shell:
             await end(process)
         return out.decode(), err.decode(errors="replace")
 
-    async def _output(self, arguments: tuple[str, ...], codes: Collection[int]) -> str:
+    async def _output(self, arguments: tuple[str, ...], codes: Collection[int]) -> tuple[int, str]:
         process = await self._start((*LABELTRAIL, *arguments))
         out, err = await self._finish(process)
-        if process.returncode not in codes:
+        code = await process.wait()
+        if code not in codes:
             raise CommandFailed(
                 "a command of the demo ended otherwise than it should",
                 command=shlex.join(("labeltrail", *arguments)),
-                exit_code=process.returncode,
+                exit_code=code,
                 printed=(err or out)[-1000:].strip(),
             )
-        return out
+        return code, out
 
 
 async def end(process: Process) -> None:

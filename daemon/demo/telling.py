@@ -28,7 +28,9 @@ class Teller:
 
     def typed(self, command: str) -> None:
         """Show a command line."""
-        self._print(Text.assemble(("  $ ", "dim"), (command, "bold cyan")))
+        if self._console is not None:
+            line = Text.assemble(("  $ ", "dim"), (command, "bold cyan"))
+            self._console.print(line, soft_wrap=True)
 
     def shown(self, command: str, text: str) -> None:
         """Show a command and all that it prints."""
