@@ -44,7 +44,9 @@ def labels_of(
             yield Address(row.sample, row.frame, row.field, row.label), row.document
 
 
-def annotations_of(tables: Tables, server: str, job: int) -> Iterator[tuple[tuple[str, int], Values]]:
+def annotations_of(
+    tables: Tables, server: str, job: int
+) -> Iterator[tuple[tuple[str, int], Values]]:
     """Yield the annotations of a job as they were observed."""
     for row in tables.scan(jobs.ANNOTATIONS, server, job):
         yield (row.kind, row.id), msgspec.to_builtins(row.annotation)
