@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from config import load
@@ -267,6 +268,13 @@ async def open_app(
         yield app
 
 
+def know_all_events() -> tuple[ModuleType, ...]:
+    """Import every event type: a log can be read then that holds any of them."""
+    from events import dataset, job, run, server
+
+    return dataset, job, run, server
+
+
 async def _within(limit_s: float, close: Callable[[], Awaitable[None]]) -> None:
     """Close one part, and give it up after a while: what was acknowledged is on disk."""
     with suppress(TimeoutError):
@@ -276,6 +284,8 @@ async def _within(limit_s: float, close: Callable[[], Awaitable[None]]) -> None:
 
 async def _open_store(app: App) -> EventStore:
     from daemon.store.sqlite import LOG_NAME, SqliteStore
+
+    know_all_events()
 
     def made() -> Path:
         check_local(app.folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,9 @@ Json = dict[str, Any]
 AHEAD_MAX: Final = 100  # objects that an operation may be ahead of the terminal
 
 
-def objects_of(operation: Operation, arguments: Json, config: Path | None) -> Iterator[Json]:
+def objects_of(
+    operation: Operation, arguments: Json, config: Path | None
+) -> Generator[Json, None, None]:
     """Run an operation where it belongs; yield its objects. Closing the iterator cancels it."""
     if operation.here:
         for found in _here(operation, arguments, config):

@@ -6,13 +6,17 @@ Only click and the standard library are imported here at load time, so that `--h
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from daemon.cli.harmless import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,19 +80,21 @@ def execute(
 
         operation = find(name)
         ending = Ending()
-        objects = ending.watched(objects_of(operation, arguments, config))
-        if as_json:
-            _print_lines(objects)
-        else:
-            _show(operation, arguments, objects, shows)
+        # Closed in any case: an operation that is left in the middle has to clean up.
+        with closing(objects_of(operation, arguments, config)) as found:
+            if as_json:
+                _print_lines(ending.watched(found))
+            else:
+                _show(operation, arguments, ending.watched(found), shows)
         sys.exit(ending.code(as_json))
     except SyncError as exc:
         sys.exit(complain(exc, as_json))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # `labeltrail log | head`: the reader has seen enough. Python would complain at exit.
-        sys.stderr.close()
+        # `labeltrail log | head`: the reader has seen enough. Python flushes once more at exit,
+        # which has to go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
@@ -128,6 +134,7 @@ def print_error(failed: Json, as_json: bool = False) -> None:
     if as_json:
         click.echo(json.dumps(failed), err=True)
         return
+    failed = harmless(failed)
     facts = dict(failed["facts"])
     problems = facts.pop("problems", [])
     shown = ", ".join(f"{name}={_fact(fact)}" for name, fact in facts.items() if fact is not None)
@@ -144,7 +151,8 @@ def _fact(fact: object) -> str:
 
 def _print_lines(objects: Iterator[Json]) -> None:
     for found in objects:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        # In ASCII: half a surrogate pair, which CVAT and FiftyOne may hold, has no UTF-8.
+        sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 
 
@@ -153,10 +161,14 @@ def _show(
 ) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with an error of its own.
+
+    console = Terminal(highlight=False, soft_wrap=True)
     if arguments.get("dry_run"):
         console.print(f"→ {operation.writes} (dry run: nothing is written)")
-    (shows or show_plainly)(objects, console)
+    (shows or show_plainly)(map(harmless, objects), console)
 
 
 def show_plainly(objects: Iterator[Json], console: Console) -> None:

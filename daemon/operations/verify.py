@@ -39,9 +39,11 @@ async def verify(app: App, args: VerifyArgs) -> AsyncGenerator[Json, None]:
 
     Runs where it was asked for and takes no lock: a damaged log would not open for writing.
     """
+    from daemon.app import know_all_events
     from daemon.store.sqlite import LOG_NAME
     from daemon.store.verify import verify as read_back
 
+    know_all_events()
     path = app.folder / LOG_NAME
     if not await asyncio.to_thread(path.exists):
         raise NoLog("there is no log here", path=str(path), hint="is [data] folder right?")

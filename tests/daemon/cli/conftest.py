@@ -76,16 +76,19 @@ class Desk:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
     def record(self, stream: str, *facts: Fact) -> None:
         """Append facts to the log of the data folder."""
 
         async def append() -> None:
             async with open_app(self.config, actor="test", state=False) as app:
-                for fact in facts:
-                    event = NewEvent(id=app.clock.new_id(), stream=stream, fact=fact)
-                    await app.store.append([event])
+                await app.store.append(
+                    [NewEvent(id=app.clock.new_id(), stream=stream, fact=fact) for fact in facts]
+                )
 
         asyncio.run(append())
 

@@ -275,6 +275,34 @@ def test_what_cannot_be_asked_of_the_log_is_a_usage_error(desk: Desk, words: lis
     assert not (desk.folder / "data").exists()
 
 
+def test_texts_from_outside_cannot_play_with_the_terminal(desk: Desk):
+    """A class name may hold an escape sequence that clears the screen, or hides a line."""
+    desk.record("server/main", DeliveryRefused(reason="\x1b[2J\u202egnp.exe"))
+
+    people, programs = desk.run("log"), desk.run("log", "--json")
+
+    assert "reason=\\x1b[2J\\u202egnp.exe" in people.out
+    assert "\x1b" not in people.out + programs.out
+    assert programs.objects[0]["fact"] == {"reason": "\x1b[2J\u202egnp.exe"}
+
+
+@pytest.mark.parametrize("words", [["log"], ["log", "--json"]], ids=str)
+def test_a_reader_that_has_seen_enough_is_no_error(desk: Desk, words: list[str]):
+    """`labeltrail log | head` is how people look."""
+    desk.record("server/main", *(SweepCompleted(jobs=number) for number in range(1_000)))
+
+    process = desk.popen(*words)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+
+    assert process.wait(20) == 0
+    assert said == ""
+    assert desk.run("verify").code == 0
+
+
 def test_a_log_that_stands_still_is_not_followed(desk: Desk):
     """The command itself would hold the lock, and keep every daemon from starting."""
     ran = desk.run("log", "-f")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.app import know_all_events
 from daemon.cli import labeltrail
 from tests.daemon.cli.conftest import ROOT
 
@@ -86,6 +88,18 @@ def test_a_package_of_somebody_else_is_named_and_never_run(tmp_path: Path, name:
     assert ran.stderr.startswith(f"error: the package `{name}` is not Labeltrail's")
     assert str(intruder) in ran.stderr
     assert "the intruder ran" not in ran.stdout + ran.stderr
+
+
+def test_every_event_type_is_known_before_a_log_is_read():
+    """A command that reads the log imports as little as it can, and must not take too little."""
+    defining = {
+        path.stem
+        for path in (ROOT / "events").glob("*.py")
+        if re.search(r"^@event\(", path.read_text(), re.MULTILINE)
+    }
+
+    known = {module.__name__ for module in know_all_events()}
+    assert known == {f"events.{name}" for name in defining}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
