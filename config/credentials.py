@@ -72,6 +72,11 @@ def forget(folder: Path | None, server: str) -> list[Path]:
     return mine
 
 
+def files(folder: Path | None) -> list[Path]:
+    """Return the credential files of a folder."""
+    return _files(folder, [])
+
+
 def _files(folder: Path | None, problems: list[Problem]) -> list[Path]:
     if folder is None or not folder.is_dir():
         return []

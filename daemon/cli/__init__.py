@@ -20,6 +20,7 @@ from daemon.cli import (
     sandbox,
     serve,
     server,
+    service,
     status,
     verify,
 )
@@ -49,6 +50,7 @@ for command in (
     export.export,
     verify.verify,
     verify.replay,
+    service.service,
     sandbox.sandbox,
     demo.demo,
     completion.completion,

@@ -30,4 +30,5 @@ def test_a_folder_below_a_network_mount_is_remote(tmp_path: Path, monkeypatch: p
 
 def test_this_machine_keeps_its_tests_on_a_local_disk(tmp_path: Path):
     """With the kernel's own list, and no mount to be found in it twice."""
-    assert file_systems.MOUNTS.exists() and not file_systems.is_remote(tmp_path)
+    assert file_systems.MOUNTS.exists()
+    assert not file_systems.is_remote(tmp_path)
