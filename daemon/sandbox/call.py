@@ -92,7 +92,7 @@ class Call:
         """Return the body; raises Refused (400) where it is no JSON."""
         try:
             return json.loads(self.raw or b"{}", parse_constant=_refuse_constant)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise bad_request({"detail": f"JSON parse error - {exc}"}) from exc
 
     @property

@@ -6,8 +6,9 @@ import hashlib
 from typing import Any
 
 from daemon.sandbox.call import Call
-from daemon.sandbox.errors import invalid, not_found
+from daemon.sandbox.errors import bad_request, invalid, not_found
 from daemon.sandbox.fields import (
+    REQUIRED,
     Absent,
     Check,
     Missing,
@@ -63,9 +64,19 @@ LABELS: Check = listed(LABEL)
 
 def make_labels(state: State, owner: Project | Task, documents: list[Json]) -> None:
     """Add labels to a new project or task; raises Refused when two have one name."""
-    _check_names([each["name"] for each in documents if "name" in each])
+    for document in documents:
+        _check_new(document)
+    _check_names([each["name"] for each in documents])
     for document in documents:
         make_label(state, owner, document)
+
+
+def _check_new(document: Json) -> None:
+    """Refuse a new label, or one of its sublabels, that has no name."""
+    if "name" not in document:
+        raise bad_request({"name": [REQUIRED]})
+    for sublabel in document.get("sublabels", ()):
+        _check_new(sublabel)
 
 
 def _check_names(names: list[str]) -> None:
@@ -137,6 +148,7 @@ def change_labels(call: Call, owner: Project | Task, documents: list[Json]) -> N
     for document in documents:
         wanted = document.get("id")
         if wanted is None:
+            _check_new(document)
             fresh.append(document["name"])
         elif wanted not in known:
             raise not_found(f"Label with id #{wanted} does not exist")

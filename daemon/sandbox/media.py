@@ -51,6 +51,8 @@ def _cut(
     data: Data, frames: list[Frame], names: list[str], files: dict[str, bytes], count: int
 ) -> None:
     """Apply start, stop and step, which count frames of the source."""
+    if not re.fullmatch(r"(step=[1-9][0-9]{0,8})?", data.frame_filter):
+        raise MediaUnreadable(f"Invalid frame filter expression: {data.frame_filter}")
     step = frame_step(data.frame_filter)
     last = min(data.stop_frame, count - 1) if data.stop_frame else count - 1
     kept = range(data.start_frame, last + 1, step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -16,6 +17,7 @@ from daemon.sandbox.state import EPOCH
 T = TypeVar("T")
 
 PAGE_SIZE = 10
+WHOLE = re.compile(r"-?[0-9]{1,18}")
 # These may be named in `filter` and `sort` alone; as plain parameters CVAT ignores them.
 NO_PLAIN_FILTER = {"id", "updated_date", "description"}
 Fields: TypeAlias = Mapping[str, Callable[[T], Any]]
@@ -82,9 +84,7 @@ def _like(known: Any, value: Any) -> Any:
     if isinstance(known, bool):
         return str(value).lower() == "true"
     if isinstance(known, int) and isinstance(value, str):
-        if not value.lstrip("-").isdigit():
-            return _as_us(value)
-        return int(value)
+        return int(value) if WHOLE.fullmatch(value) else _as_us(value)
     return value
 
 
@@ -100,7 +100,7 @@ def _as_us(value: str) -> int:
 def _parsed(rule: str, *, is_new: bool) -> Any:
     try:
         return json.loads(rule)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         if is_new:
             raise invalid(f"filter: can't parse filter expression: {exc}") from exc
         raise invalid("filter: Json syntax should be used") from exc
@@ -140,7 +140,10 @@ def _comparison(operator: str, get: Callable[[T], Any], value: Any) -> Callable[
 
     def keep(row: T) -> bool:
         known = get(row)
-        return compare(known, _like(known, value))
+        try:
+            return compare(known, _like(known, value))
+        except TypeError as exc:
+            raise invalid(f"filter: {value!r} cannot be compared") from exc
 
     return keep
 
@@ -164,7 +167,7 @@ def _page(call: Call, rows: list[T], show: Callable[[T], Json]) -> Reply:
     size = _page_size(call, len(rows))
     asked = call.param("page") or "1"
     last = max(1, -(-len(rows) // size))
-    number = last if asked == "last" else int(asked) if asked.isdigit() else 0
+    number = last if asked == "last" else int(asked) if WHOLE.fullmatch(asked) else 0
     if not 1 <= number <= last:
         raise not_found("Invalid page.")
     shown = [show(row) for row in rows[(number - 1) * size : number * size]]
@@ -182,7 +185,7 @@ def _page_size(call: Call, found: int) -> int:
     asked = call.param("page_size") or ""
     if asked == "all":
         return max(1, found)
-    return int(asked) if asked.isdigit() and int(asked) > 0 else PAGE_SIZE
+    return int(asked) if WHOLE.fullmatch(asked) and int(asked) > 0 else PAGE_SIZE
 
 
 def _link(call: Call, number: int) -> str:

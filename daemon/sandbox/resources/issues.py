@@ -20,7 +20,7 @@ from daemon.sandbox.fields import (
 )
 from daemon.sandbox.model import Comment, Issue
 from daemon.sandbox.query import listing
-from daemon.sandbox.resources.tasks import forget_issue
+from daemon.sandbox.resources.tasks import check_assignee, forget_issue
 from daemon.sandbox.rights import may_issue, may_job, need
 from daemon.sandbox.routes import route
 from daemon.sandbox.state import newest_first
@@ -55,6 +55,7 @@ async def issues_create(call: Call) -> Reply:
     if job is None:
         raise bad_request({"job": [_unknown(sent["job"])]})
     need(may_job(call, job))
+    check_assignee(call, sent["assignee"])
     row = Issue(
         id=state.next_id("issues"),
         job=job.id,
@@ -121,6 +122,7 @@ async def issues_change(call: Call) -> Reply:
     """Resolve, move or assign an issue."""
     row = _issue(call)
     sent = clean(ISSUE_CHANGE, call.json)
+    check_assignee(call, sent.get("assignee"))
     with call.saving(row, counted=True):
         row.resolved = sent.get("resolved", row.resolved)
         row.position = sent.get("position", row.position)

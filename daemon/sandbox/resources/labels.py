@@ -64,7 +64,7 @@ def _scope(call: Call) -> list[Label]:
 
 
 def _named(table: dict[int, T], row_id: str) -> T:
-    if not row_id.isdigit() or int(row_id) not in table:
+    if not (row_id.isascii() and row_id.isdigit()) or int(row_id) not in table:
         raise not_found()
     return table[int(row_id)]
 

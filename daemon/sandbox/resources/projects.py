@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from daemon.sandbox.call import Call, Reply
-from daemon.sandbox.errors import invalid
 from daemon.sandbox.fields import Absent, Check, Missing, clean, integer, optional, record, text
 from daemon.sandbox.labels import LABELS, change_labels, make_labels, move_dates
 from daemon.sandbox.model import Project
 from daemon.sandbox.query import listing
-from daemon.sandbox.resources.tasks import remove_task
+from daemon.sandbox.resources.tasks import check_assignee, remove_task
 from daemon.sandbox.rights import in_scope, may_project, need
 from daemon.sandbox.routes import route
 from daemon.sandbox.state import newest_first
@@ -53,12 +52,6 @@ async def projects_create(call: Call) -> Reply:
     call.state.projects[row.id] = row
     call.tell("create:project", row)
     return _reply(call, row, 201)
-
-
-def check_assignee(call: Call, user_id: int | None) -> None:
-    """Refuse an assignee who does not exist."""
-    if user_id is not None and user_id not in call.state.users:
-        raise invalid(f'Invalid pk "{user_id}" - object does not exist.')
 
 
 @route("GET", "/api/projects")

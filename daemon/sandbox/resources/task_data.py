@@ -122,7 +122,7 @@ def _accepted(data: Data, files: dict[str, bytes], sorting: str) -> Json:
 
 def _tus_begin(call: Call, task: Task) -> Reply:
     """Open the upload of one file in parts (tus.io protocol 1.0.0)."""
-    length = int(call.headers.get("upload-length", "0"))
+    length = _length(call.headers.get("upload-length", ""))
     if length > FILE_BYTES_MAX:
         return Reply(413, headers=TUS)
     metadata = dict(
@@ -143,6 +143,13 @@ def _tus_begin(call: Call, task: Task) -> Reply:
     task.upload.partial[upload_id] = (name, length, bytearray())
     location = f"{call.base}/api/tasks/{task.id}/data/{upload_id}"
     return Reply(201, headers=TUS | {"Location": location, "Upload-Filename": name})
+
+
+def _length(told: str) -> int:
+    """Read an upload's length; raises Refused (400)."""
+    if not re.fullmatch(r"[0-9]{1,15}", told):
+        raise bad_request({"detail": "Upload-Length is no number"})
+    return int(told)
 
 
 def _partial(call: Call) -> tuple[Task, str, int, bytearray]:
@@ -222,7 +229,7 @@ async def frame_reply(call: Call, data: Data) -> Reply:
     if kind != "frame" or data.is_video:
         raise unsupported(CHUNKS if kind != "frame" else VIDEO_FRAMES)
     number = call.param("number") or ""
-    if not number.isdigit() or int(number) >= data.size:
+    if not (number.isascii() and number.isdigit()) or int(number) >= data.size:
         raise bad_request("The frame number doesn't belong to the task")
     name, content = list(data.files.items())[int(number)]
     if call.param("quality") != "compressed":

@@ -46,6 +46,7 @@ async def tasks_create(call: Call) -> Reply:
     """Make a task without media; the same name twice makes two."""
     sent = clean(TASK, call.json)
     _check_owner_of_labels(call, sent)
+    check_assignee(call, sent["assignee_id"])
     named = call.organization
     row = Task(
         id=call.state.next_id("tasks"),
@@ -71,6 +72,12 @@ async def tasks_create(call: Call) -> Reply:
         call.touch(row)
     call.touch(project)
     return _reply(call, row, 201)
+
+
+def check_assignee(call: Call, user_id: int | None) -> None:
+    """Refuse an assignee who does not exist."""
+    if user_id is not None and user_id not in call.state.users:
+        raise invalid(f'Invalid pk "{user_id}" - object does not exist.')
 
 
 def _check_owner_of_labels(call: Call, sent: dict[str, object]) -> None:
@@ -143,6 +150,7 @@ async def tasks_change(call: Call) -> Reply:
     """Change a task, or move it into a project."""
     row = task_of(call)
     sent = clean(CHANGE, call.json)
+    check_assignee(call, sent.get("assignee_id"))
     with call.saving(row, counted=True):
         if "labels" in sent:
             if row.project is not None:

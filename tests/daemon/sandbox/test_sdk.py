@@ -32,14 +32,16 @@ async def interpreter(version: str) -> Path:
     python = folder / "bin" / "python"
     if not (folder / ".installed").exists():
         venv.create(folder, with_pip=True)
-        await run(python, "-m", "pip", "install", "-q", f"cvat-sdk=={version}")
+        await run(python, "-m", "pip", "install", "-q", f"cvat-sdk=={version}", "pillow")
         (folder / ".installed").touch()
     return python
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(INSTALL_S)
-@pytest.mark.parametrize(("served", "sdk"), [("2.15", "2.15.0")])
+@pytest.mark.parametrize(
+    ("served", "sdk"), [("2.15", "2.15.0"), ("2.73", "2.73.0"), ("2.73", "2.80.0")]
+)
 async def test_the_sdk_logs_in_makes_a_task_and_annotates_it(
     tmp_path: Path, served: str, sdk: str
 ) -> None:

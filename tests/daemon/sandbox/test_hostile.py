@@ -1,0 +1,99 @@
+"""Whatever is sent, the sandbox answers; only what CVAT itself crashes on is 500."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from daemon.sandbox.routes import TABLE
+from tests.daemon.sandbox.client import Client, jpeg, sandbox
+
+# Enough to notice what was broken just now; a long run takes thousands.
+EXAMPLES = 40
+NAMES = [
+    *("id", "name", "labels", "attributes", "label_id", "frame", "points", "shapes", "tracks"),
+    *("tags", "type", "values", "spec_id", "value", "project_id", "assignee_id", "assignee"),
+    *("state", "stage", "deleted_frames", "image_quality", "frame_filter", "start_frame"),
+    *("events", "target_url", "job", "issue", "position", "message", "sublabels", "deleted"),
+    *("username", "password", "slug", "elements", "group", "rotation", "score", "segment_size"),
+]
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 5),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=4),
+    st.sampled_from(["car", "project", "rectangle", "mask", "step=x", "http://a.b/", "update:job"]),
+)
+BODIES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+QUERIES = st.dictionaries(
+    st.sampled_from(
+        [
+            "action",
+            "filter",
+            "sort",
+            "page",
+            "page_size",
+            "task_id",
+            "job_id",
+            "org",
+            "type",
+            "number",
+        ]
+    ),
+    st.one_of(
+        st.sampled_from(["create", "update", "delete", "frame", "²", "9" * 40, "-1", "all"]),
+        st.text(max_size=5),
+        BODIES.map(json.dumps),
+        st.sampled_from(['{"<": [{"var": "name"}, 1]}', '{"==": [{"var": "updated_date"}, "x"]}']),
+    ),
+    max_size=3,
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        ["Upload-Start", "Upload-Finish", "Tus-Resumable", "Upload-Length", "X-Organization"]
+    ),
+    st.sampled_from(["", "1", "x", "9" * 30]),
+    max_size=2,
+)
+
+
+async def play(version: str, calls: list[tuple[tuple[str, str], Any, Any, Any]]) -> None:
+    server = sandbox(version=version)
+    admin = await Client(server).login()
+    labels = [{"name": "car", "attributes": [{"name": "a", "input_type": "text"}]}]
+    await admin.post("/api/projects", {"name": "p", "labels": labels})
+    task = (await admin.post("/api/tasks", {"name": "t", "project_id": 1}))["id"]
+    await admin.upload(task, {"a.jpg": jpeg(8, 8)})
+    for (method, template), body, query, headers in calls:
+        path = template.replace("{id}", "1").replace("{request}", "action=x")
+        path = path.replace("{uuid}", "00000000-0000-0000-0000-000000000000")
+        raw = json.dumps(body).encode("utf-8", "surrogatepass")
+
+        await admin.send(method, path, raw=raw, headers=headers, **query)
+
+        assert 200 <= admin.status < 600
+        await server.outbox.drain()
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(["2.15", "2.73"]),
+    st.lists(st.tuples(st.sampled_from(sorted(TABLE)), BODIES, QUERIES, HEADERS), max_size=6),
+)
+def test_no_request_breaks_the_sandbox(
+    version: str, calls: list[tuple[tuple[str, str], Any, Any, Any]]
+) -> None:
+    """An exception would be the sandbox's own, and a lie about CVAT."""
+    asyncio.run(play(version, calls))
