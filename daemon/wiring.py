@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon import keys
 from daemon.handlers.annotate import Annotate, Hook, Progress
+from daemon.handlers.backfill import Backfill
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.load import Load
 from daemon.handlers.observe import JobWatch
@@ -50,6 +51,13 @@ async def annotate(app: App, server: str, dataset: str, progress: Progress) -> A
     return Annotate(
         await watch(app, server), journal(app), file_of, await hook(app, server), progress
     )
+
+
+async def backfill(app: App, server: str, *, by_command: bool = True) -> Backfill:
+    """Return what records the deliveries of a server's webhooks that never reached us."""
+    kept = journal(app) if by_command else Journal(app.store, app.projections, app.clock)
+    target_url = (await hook(app, server)).target_url
+    return Backfill(await app.cvat(server), kept, target_url, app.delivered)
 
 
 class WhichServer(SyncError):

@@ -28,6 +28,22 @@ class DeliveryReceived(Fact, frozen=True, kw_only=True, omit_defaults=True):
     body_hash: str
 
 
+@event("DeliveriesFilled")
+class DeliveriesFilled(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """The server's own list of a webhook's deliveries was read; those not known are recorded.
+
+    upto      highest delivery id read: the next reading begins after it
+    read      deliveries read, `new` of them not known before
+    complete  False where the list was longer than is read at once: the oldest were left out
+    """
+
+    webhook: int
+    upto: int
+    read: int
+    new: int = 0
+    complete: bool = True
+
+
 @event("DeliveryRefused")
 class DeliveryRefused(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """A request to the webhook address that was not taken (signature, size, form). Counted."""
@@ -66,6 +82,7 @@ class ServerThawed(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 FACTS = (
     DeliveryReceived,
+    DeliveriesFilled,
     DeliveryRefused,
     SweepCompleted,
     ServerChanged,

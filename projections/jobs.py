@@ -31,6 +31,7 @@ from events.job import (
     TaskDeleted,
 )
 from events.server import (
+    DeliveriesFilled,
     DeliveryReceived,
     DeliveryRefused,
     ServerChanged,
@@ -168,6 +169,14 @@ class ServerRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     frozen: str = ""
 
 
+class HookRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One webhook: up to which delivery id the server's own list of them was read."""
+
+    server: str
+    webhook: int
+    upto: int
+
+
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task: what cannot be seen from its jobs."""
 
@@ -190,6 +199,7 @@ NAMELESS = Table("nameless", ("server", "job", "until_us", "position"), Nameless
 LATE = Table("late", ("server", "job", "position"), LateRow)
 STEPS = Table("steps", ("server", "job", "updated_us", "position"), StepRow)
 DELIVERIES = Table("deliveries", ("server", "body_hash"), DeliveryRow)
+HOOKS = Table("hooks", ("server", "webhook"), HookRow)
 SERVERS = Table("servers", ("server",), ServerRow)
 TASKS = Table("tasks", ("server", "task"), TaskRow)
 
@@ -414,6 +424,11 @@ def _step(server: str, position: int, job: int, fact: DeliveryReceived) -> StepR
     )
 
 
+def _filled(tables: Tables, at: Recorded, fact: DeliveriesFilled) -> None:
+    name = at.stream.removeprefix("server/")
+    tables.put(HOOKS, HookRow(server=name, webhook=fact.webhook, upto=fact.upto))
+
+
 def _refused(tables: Tables, at: Recorded, fact: DeliveryRefused) -> None:
     row = _server(tables, at)
     tables.put(SERVERS, msgspec.structs.replace(row, refused=row.refused + fact.count))
@@ -475,6 +490,7 @@ JOBS_FOLD = Fold(
         TaskChanged: _task_changed,
         TaskDeleted: _task_deleted,
         DeliveryReceived: _delivery,
+        DeliveriesFilled: _filled,
         DeliveryRefused: _refused,
         SweepCompleted: _swept,
         ServerChanged: _server_changed,

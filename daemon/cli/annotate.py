@@ -189,3 +189,25 @@ def hook() -> None:
 def install(project: int, server: str | None) -> Json:
     """Install the webhook of PROJECT (its id in CVAT), and let CVAT try it."""
     return {"project": project, "server": server}
+
+
+shows_filled = table(
+    ("webhook", "WEBHOOK"),
+    ("read", "READ"),
+    ("new", "NEW"),
+    ("unreadable", "UNREADABLE"),
+    ("complete", "COMPLETE"),
+    ("refused", "REFUSED"),
+    empty="no webhook of the server sends to us; `labeltrail hook install PROJECT` makes one",
+)
+
+
+@hook.command("backfill")
+@click.option("--server", help="The CVAT server; needed where several are declared.")
+@runs("hook.backfill", shows_filled, dry_run=True)
+def backfill(server: str | None) -> Json:
+    """Record what CVAT sent while we could not hear it, from its own list of deliveries.
+
+    The daemon does this by itself at start and every few minutes.
+    """
+    return {"server": server}

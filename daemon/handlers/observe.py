@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
-
-import msgspec
+from typing import Final, Literal, TypeVar
 
 from daemon.handlers.carry_out import Journal
 from daemon.ports.cvat import (
@@ -39,6 +38,8 @@ from projections.observation import (
 )
 from projections.streams import versions
 from projections.tables import Tables
+
+Answer = TypeVar("Answer")
 
 # A job that somebody saves all the time is read at its next pause.
 READS_MAX: Final = 5
@@ -84,11 +85,10 @@ class JobWatch:
         Raises CvatError when the server as a whole cannot be reached; trouble with this job
         alone is recorded, and holds up no other.
         """
-        version, is_frozen = await self._standing(job)
-        if is_frozen:
+        if await self._ask(lambda tables: is_frozen(tables, self.server, job)):
             return Observed("frozen")
         try:
-            reading = msgspec.structs.replace(await self.read(job), version=version)
+            reading = await self.read(job)
         except NotFound:
             return await self._gone(job)
         except JobBusy:
@@ -113,7 +113,9 @@ class JobWatch:
 
         Raises JobBusy when they never are, CvatError and UnreadableAnnotations.
         """
+        stream = f"job/{self.server}/{job}"
         for _ in range(READS_MAX):
+            known = await self._ask(lambda tables: versions(tables, [stream]))
             before = await self.cvat.job(job)
             labels = labels_from_wire(await self.cvat.job_labels(job))
             body = await self.cvat.job_annotations(job)
@@ -126,6 +128,7 @@ class JobWatch:
                 # The schema moved between two requests and moved no date.
                 continue
             return Reading(
+                version=known[stream],
                 job=job_members(after),
                 updated_date=after["updated_date"],
                 labels=labels,
@@ -133,15 +136,8 @@ class JobWatch:
             )
         raise JobBusy("the job changed during every read", server=self.server, job=job)
 
-    async def _standing(self, job: int) -> tuple[int, bool]:
-        """Return the version of the job's stream, and whether nothing may be recorded of it."""
-        stream = f"job/{self.server}/{job}"
-        return await self.journal.projections.ask(
-            lambda tables: (
-                versions(tables, [stream])[stream],
-                is_frozen(tables, self.server, job),
-            )
-        )
+    async def _ask(self, question: Callable[[Tables], Answer]) -> Answer:
+        return await self.journal.projections.ask(question)
 
     async def _gone(self, job: int) -> Observed:
         """A 404 means deleted only while the server knows us at all."""

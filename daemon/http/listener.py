@@ -61,8 +61,9 @@ async def listening(app: App) -> AsyncIterator[str]:
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
         site = make_site(receiver, Readyz(app.store, app.projections), limits)
-        async with serving(site, bound, limits):
-            yield address_of(bound)
+        with app.hearing_deliveries(receiver.heard):
+            async with serving(site, bound, limits):
+                yield address_of(bound)
     finally:
         flushing.cancel()
         await receiver.refusals.flush()

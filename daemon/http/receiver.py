@@ -10,8 +10,9 @@ from typing import Final
 
 from daemon.clock import Clock
 from daemon.cvat import deliveries, signatures
-from daemon.cvat.deliveries import Delivery, UnreadableDelivery
+from daemon.cvat.deliveries import UnreadableDelivery
 from daemon.cvat.signatures import BadSignature
+from daemon.handlers.deliveries import draft_of, received
 from daemon.http.bodies import Bodies, Body
 from daemon.http.refusals import Reason, Refusals
 from daemon.ports.projections import Projections
@@ -19,7 +20,6 @@ from daemon.ports.store import EventStore
 from events.envelope import NewEvent
 from events.errors import SyncError
 from events.server import DeliveryReceived
-from projections.attribution import date_us
 from projections.jobs import DELIVERIES, JOBS_FOLD
 from projections.tables import Tables
 
@@ -76,6 +76,11 @@ class Receiver:
         for key in await asyncio.to_thread(_last_deliveries, self._store):
             self._remember(key, None)
 
+    def heard(self, server: str, delivery: DeliveryReceived) -> None:
+        """Know a delivery that came another way: by back-fill."""
+        if (server, delivery.body_hash) not in self._recent:
+            self._remember((server, delivery.body_hash), None)
+
     def check_known(self, server: str) -> None:
         """Raise UnknownServer where no such server is declared."""
         self._secrets(server)
@@ -127,13 +132,14 @@ class Receiver:
 
     async def _append(self, key: Key, body: bytes, fact: DeliveryReceived) -> None:
         server, body_hash = key
+        draft = draft_of(server, fact)
         event = NewEvent(
             id=self._clock.new_id(),
-            stream=f"server/{server}",
+            stream=draft.stream,
             fact=fact,
-            occurred_at=_date_us(fact.updated_date),
-            actor=None if fact.sender is None else f"{server}/{fact.sender}",
-            evidence="unknown" if fact.sender is None else "webhook",
+            occurred_at=draft.occurred_at,
+            actor=draft.actor,
+            evidence=draft.evidence,
         )
         try:
             await self._store.append([event])
@@ -166,34 +172,3 @@ def _last_deliveries(store: EventStore) -> list[Key]:
         return [
             (name, fact.body_hash) for name, fact in facts if isinstance(fact, DeliveryReceived)
         ]
-
-
-def received(delivery: Delivery) -> DeliveryReceived:
-    """Return what is recorded of a delivery."""
-    names = delivery.before_update
-    return DeliveryReceived(
-        webhook=delivery.webhook,
-        event=delivery.event,
-        resource=delivery.kind,
-        resource_id=delivery.resource,
-        job=delivery.job,
-        task=delivery.task,
-        project=delivery.project,
-        updated_date=_true_date(delivery.updated_date),
-        before_update=names if names is not None else delivery.changes,
-        before_date=_true_date(delivery.before_date),
-        sender=delivery.sender,
-        body_hash=delivery.digest.hex(),
-    )
-
-
-def _true_date(text: str | None) -> str | None:
-    """Return a date, None for what only looks like one (2026-99-99): folds compute with it."""
-    return None if _date_us(text) is None else text
-
-
-def _date_us(text: str | None) -> int | None:
-    try:
-        return date_us(text) if text else None
-    except (ValueError, OverflowError):
-        return None
