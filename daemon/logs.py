@@ -59,13 +59,13 @@ def configure(level: str, secrets: Callable[[], Collection[str]]) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    on_terminal = sys.stderr.isatty()
-    tracebacks = structlog.processors.format_exc_info
-    last: list[Processor] = (
-        [Masking(secrets), structlog.dev.ConsoleRenderer()]
-        if on_terminal
-        else [tracebacks, Masking(secrets), structlog.processors.JSONRenderer()]
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
     )
+    # Tracebacks become text first, so that secrets in them are masked like all others.
+    last: list[Processor] = [structlog.processors.format_exc_info, Masking(secrets), renderer]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from daemon.control import server as control
 from daemon.following import follow_manifests
 from daemon.http import listener
 from daemon.notify import notify, watchdog_s
+from daemon.operations.exits import ERROR
 from daemon.watching import watch_servers
 from events.errors import SyncError
 
@@ -76,13 +78,18 @@ def main(config_file: Path | None) -> None:
     logs.configure(settings.logging.level, settings.secrets)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(config_file))
+            if not runner.run(serve(config_file)):
+                # All that was acknowledged is on disk, and the runner would wait for ever.
+                os._exit(ERROR)
     except BaseExceptionGroup as group:
         raise _first(group) from group
 
 
-async def serve(config_file: Path | None, tasks: Collection[Task] = TASKS) -> None:
-    """Serve until a signal comes. Raises what keeps it from starting."""
+async def serve(config_file: Path | None, tasks: Collection[Task] = TASKS) -> bool:
+    """Serve until a signal comes; return False if a task did not stop.
+
+    Raises what keeps it from starting, and what a task failed with.
+    """
     stop = asyncio.Event()
     async with open_app(config_file, actor=ACTOR) as app:
         logs.configure(app.settings.logging.level, lambda: app.secrets)
@@ -91,14 +98,15 @@ async def serve(config_file: Path | None, tasks: Collection[Task] = TASKS) -> No
         async with listener.listening(app) as app.address, control.listening(app, socket_path):
             log.info("serving", http=app.address, control=str(socket_path), folder=str(app.folder))
             notify("READY=1")
-            await _run(app, tasks, stop)
+            clean = await _run(app, tasks, stop)
             notify("STOPPING=1")
             log.info("stopping")
     log.info("stopped")
+    return clean
 
 
-async def _run(app: App, tasks: Collection[Task], stop: asyncio.Event) -> None:
-    """Run the tasks until one fails, or until it is time to stop."""
+async def _run(app: App, tasks: Collection[Task], stop: asyncio.Event) -> bool:
+    """Run the tasks until one fails, or until it is time to stop; tell whether all stopped."""
     group = asyncio.create_task(_run_all(app, tasks), name="tasks")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
@@ -111,6 +119,7 @@ async def _run(app: App, tasks: Collection[Task], stop: asyncio.Event) -> None:
         log.error("tasks did not stop in time", seconds=TASKS_STOP_S)
     elif not group.cancelled():
         group.result()
+    return not late
 
 
 async def _run_all(app: App, tasks: Collection[Task]) -> None:

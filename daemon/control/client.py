@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from daemon.control.wire import LAST_KINDS, LINE_BYTES_MAX, PATH
+from daemon.control.wire import LAST_KINDS, LINE_BYTES_MAX, PATH, SOCKET_PATH_BYTES_MAX
 from events.errors import SyncError
 
 CONNECT_S: Final = 5.0
@@ -46,6 +46,8 @@ def call(path: Path, name: str, arguments: Json) -> Iterator[Json] | None:
 
     Closing the iterator cancels the operation. Raises DaemonRefused, DaemonGone.
     """
+    if len(str(path).encode()) > SOCKET_PATH_BYTES_MAX:
+        return None  # No daemon could listen there either.
     connection = _UnixConnection(path)
     try:
         connection.connect()

@@ -13,11 +13,16 @@ from config.problems import SettingsUnusable
 from config.settings import Server
 from daemon.app import bad_settings
 from daemon.operations.registry import Json, NoArgs, operation
+from events.errors import SyncError
 
 if TYPE_CHECKING:
     from daemon.app import App
 
 T = TypeVar("T")
+
+
+class SettingsNotWritten(SyncError):
+    """The settings file, its folder or a credential file cannot be written by this user."""
 
 
 class AddServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,11 +121,18 @@ async def test(app: App, args: NamedServer) -> AsyncGenerator[Json, None]:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Do blocking work on the settings file. Raises BadSettings."""
+    """Do blocking work on the settings file. Raises BadSettings, SettingsNotWritten."""
     try:
         return await asyncio.to_thread(work)
     except SettingsUnusable as exc:
         raise bad_settings(exc) from exc
+    except OSError as exc:
+        raise SettingsNotWritten(
+            "the settings cannot be written",
+            path=exc.filename,
+            reason=exc.strerror,
+            hint="edit them as a user who may, or name another file with --config",
+        ) from exc
 
 
 def _login(server: Server) -> str:
