@@ -62,7 +62,7 @@ async def _played(keep: Path | None, console: Console | None) -> Json:
     import signal
     import tempfile
 
-    from daemon.demo.story import check_folder, play
+    from daemon.demo.story import play
     from daemon.demo.telling import Teller
 
     task = asyncio.current_task()
@@ -70,7 +70,6 @@ async def _played(keep: Path | None, console: Console | None) -> Json:
     # As Ctrl-C does: what runs is ended, what was made is removed.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     if keep is not None:
-        check_folder(keep)
         return await play(keep, Teller(console))
     with tempfile.TemporaryDirectory(prefix="labeltrail-demo-", ignore_cleanup_errors=True) as made:
         return await play(Path(made), Teller(console))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from daemon.clock import SystemClock
+from daemon.control.wire import SOCKET_PATH_BYTES_MAX
 from daemon.demo import judge
 from daemon.demo.annotators import Annotators
 from daemon.demo.dataset import BOXES, NAME, SAMPLES, SCENE, make_dataset
@@ -28,8 +29,6 @@ USERS: Final = {"labeltrail": PASSWORD, "ana": PASSWORD, "ben": PASSWORD}
 SEGMENT_SIZE: Final = 4
 # Longer than the longest pause in a save, so that no half of one is merged.
 SETTLE_S: Final = 2.5
-# Linux takes 107 bytes for the path of a socket, macOS 103.
-SOCKET_PATH_BYTES_MAX: Final = 100
 
 SETTINGS: Final = """\
 [data]
@@ -62,7 +61,7 @@ def check_folder(folder: Path) -> None:
         raise FolderUnfit(
             "the path is too long for a socket in the folder",
             folder=str(folder),
-            hint="name a folder with a shorter path",
+            hint="name a folder with a shorter path, by --keep or by TMPDIR",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,8 +79,9 @@ def check_folder(folder: Path) -> None:
 async def play(folder: Path, teller: Teller) -> Json:
     """Play the demo in an empty folder; return what was proved.
 
-    Raises SyncError where a step failed.
+    Raises FolderUnfit, and SyncError where a step failed.
     """
+    check_folder(folder)
     async with AsyncExitStack() as stack:
         journal = folder / "cvat-requests.jsonl"
         sandbox = Sandbox(users=USERS, faults=Faults(), journal=journal)
