@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.frame import runs
+from daemon.cli.names import declared
 from daemon.cli.tables import table
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def ls() -> Json:
 
 
 @dataset.command("scan")
-@click.argument("name", required=False)
+@click.argument("name", shell_complete=declared("datasets"), required=False)
 @click.option("--accept", is_flag=True, help="Take also what removes many samples at once.")
 @runs("dataset.scan", shows_scans, dry_run=True)
 def scan(name: str | None, accept: bool) -> Json:
@@ -85,7 +86,7 @@ def scan(name: str | None, accept: bool) -> Json:
 
 
 @dataset.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=declared("datasets"))
 @runs("dataset.rm", dry_run=True)
 def remove(name: str) -> Json:
     """Forget the dataset NAME; its events stay in the log, its files where they are."""

@@ -10,6 +10,7 @@ import click
 
 from daemon.cli.frame import runs
 from daemon.cli.moments import MOMENTS, Moment
+from daemon.cli.names import declared
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def shows_exported(objects: Iterator[Json], console: Console) -> None:
 
 
 @click.command
-@click.argument("dataset")
+@click.argument("dataset", shell_complete=declared("datasets"))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["fiftyone"]), default="fiftyone")
 @click.option("--at", type=Moment(), help=f"The state at a moment: {MOMENTS}.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon.cli.frame import runs
+from daemon.cli.names import declared
 from daemon.cli.tables import table
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def ls() -> Json:
 
 
 @server.command("test")
-@click.argument("name")
+@click.argument("name", shell_complete=declared("servers"))
 @runs("server.test", shows_reached)
 def test(name: str) -> Json:
     """Ask the server NAME who it is, and who we are there. Exit code 5: not reachable."""
@@ -109,7 +110,7 @@ def test(name: str) -> Json:
 
 
 @server.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=declared("servers"))
 @runs("server.rm", dry_run=True)
 def remove(name: str) -> Json:
     """Forget the server NAME and its credentials; its events stay in the log."""

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
+from daemon.cli import labeltrail
 from daemon.sandbox.sandbox import Sandbox
 from daemon.store.lock import FolderLock
 from events.dataset import DatasetOpened
@@ -378,6 +380,21 @@ def test_an_export_is_written_once_and_never_where_a_manifest_is_watched(desk: D
     )
     assert "never written where a manifest is watched" in inside.err
     assert "the log knows no such dataset" in past.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("dataset scan ", ["cats", "cows"]), ("export co", ["cows"]), ("server test ", ["main"])],
+)
+def test_the_shell_completes_names_that_are_declared(desk: Desk, typed: str, found: list[str]):
+    """Nobody types what the machine knows."""
+    declared = '[datasets.cats]\nmanifest = "a"\n[datasets.cows]\nmanifest = "b"\n'
+    desk.config.write_text(declared + '[servers.main]\nurl = "http://x"\n')
+    *words, part = typed.split(" ")
+
+    completer = ShellComplete(labeltrail, {}, "labeltrail", "_LABELTRAIL_COMPLETE")
+
+    assert [item.value for item in completer.get_completions(words, part)] == found
 
 
 def test_an_empty_log_replays_and_verifies(desk: Desk):

@@ -233,6 +233,36 @@ async def test_a_date_that_is_none_spoils_nothing(daemon: Daemon, date: str):
     await daemon.projections.ask(lambda tables: None)
 
 
+HOSTILE = [
+    b"[" * 100_000,
+    b'{"event":"update:job","job":' + b'{"a":' * 500 + b"1" + b"}" * 501,
+    b'{"event":"update:job","job":{"id":1e400}}',
+    b'{"event":"update:job","job":{"id":NaN}}',
+    b'{"event":"update:job","job":{"id":"\\ud800"}}',
+    b'{"event":"update:job","job":{"id":1},"sender":{"id":-5}}',
+    b'{"event":"update:job","job":{"id":9223372036854775807,"task_id":9223372036854775808}}',
+    b'{"event":"update:job","job":[{"id":1}],"before_update":["updated_date"]}',
+    b'{"event":"update:job","event":"ping"}',
+    b'{"event":"update:job\\u0000","job":{"id":1}}',
+    b'{"event":"' + b"u" * 100_000 + b':job"}',
+    b'{"event":"update:job","job":{"id":1,"updated_date":"2026-02-30T00:00:00Z"},'
+    b'"before_update":{"updated_date":"2026-02-30T25:00:00Z"}}',
+    b'{"event":"update:job","job":{"id":1,"updated_date":"9999-12-31T23:59:59-23:59"}}',
+]
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=lambda body: body[:40].decode())
+async def test_whatever_is_signed_is_recorded_or_refused_and_stops_nothing(
+    daemon: Daemon, body: bytes
+):
+    """A server that is broken, or taken over, must not stop the folds or make us answer 500."""
+    answer = await daemon.post(body)
+
+    assert answer.status in (204, 400)
+    await daemon.projections.ask(lambda tables: None)
+    assert (await daemon.post(delivery())).status == 204
+
+
 async def test_a_server_that_is_not_declared_gets_404_and_no_stream(daemon: Daemon):
     """A stranger must not be able to make streams in the log."""
     answer = await daemon.post(delivery(), server="nobody")
