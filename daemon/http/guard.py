@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 _BUSY: Final = (
@@ -31,6 +32,27 @@ class Guard:
         self.connections_max = connections_max
         self.head_s = head_s
         self.connections = 0
+        self.silent: set[asyncio.Protocol] = set()
+        self._spoken = asyncio.Event()
+
+    async def all_spoken(self, limit_s: float) -> None:
+        """Wait until every open connection has sent the head of a request, for a limited time.
+
+        aiohttp closes those that have not when it stops, and a delivery on its way would be lost.
+        """
+        # What the kernel had accepted becomes a connection of ours in a turn or two of the loop.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self.silent:
+                    self._spoken.clear()
+                    await self._spoken.wait()
+
+    def spoke(self, connection: asyncio.Protocol) -> None:
+        """Note that a connection has sent the head of its first request, or is gone."""
+        self.silent.discard(connection)
+        self._spoken.set()
 
     def __call__(self) -> asyncio.Protocol:
         return _Guarded(self)
@@ -51,6 +73,7 @@ class _Guarded(asyncio.Protocol):
             return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._guard.head_s, transport.abort)
+        self._guard.silent.add(self)
         self._inner = self._guard.inner()
         self._inner.connection_made(transport)
 
@@ -65,6 +88,7 @@ class _Guarded(asyncio.Protocol):
         if _END_OF_HEAD in self._tail + data:
             self._timer.cancel()
             self._timer = None
+            self._guard.spoke(self)
         self._tail = (self._tail + data)[1 - len(_END_OF_HEAD) :]
 
     def eof_received(self) -> bool | None:
@@ -72,6 +96,7 @@ class _Guarded(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._guard.connections -= 1
+        self._guard.spoke(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._inner is not None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 1_024
 STOP_S: Final = 5.0
+HEADS_S: Final = 1.0  # how long a stop waits for the first word on connections that were accepted
 LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown away
 HEAD_BYTES_MAX: Final = 8_190
 QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
@@ -100,6 +101,7 @@ async def serving(site: web.Application, bound: socket.socket, limits: Http) -> 
         yield
     finally:
         server.close()
+        await guard.all_spoken(HEADS_S)
         await runner.cleanup()
 
 
