@@ -8,6 +8,7 @@ from pathlib import Path
 from config.settings import Dataset as DatasetSettings
 from daemon.clock import Clock
 from daemon.handlers.scan import ScanReport, scan
+from daemon.manifests.errors import ScratchFailed
 from daemon.manifests.source import Look
 from daemon.manifests.watch import ManifestWatch
 from daemon.ports.projections import Projections
@@ -43,6 +44,11 @@ async def follow_manifest(
                 )
             except (WrongVersion, QueueFull):
                 watch.look_again()
+                continue
+            except ScratchFailed as exc:
+                # Other datasets go on; this one tries again with the next look.
+                hint = exc.hint or ""
+                told(ScanReport(dataset=dataset, outcome="failed", reason=str(exc), hint=hint))
                 continue
             seen = report.looked_at
             if report.outcome == "waiting":

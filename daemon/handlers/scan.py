@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,13 @@ import msgspec
 from config.settings import Dataset as DatasetSettings
 from daemon.clock import Clock
 from daemon.handlers.scan_append import Appender
-from daemon.manifests.errors import ManifestBroken, ManifestBusy, ManifestChanged, ManifestRefused
+from daemon.manifests.errors import (
+    ManifestBroken,
+    ManifestBusy,
+    ManifestChanged,
+    ManifestRefused,
+    ScratchFailed,
+)
 from daemon.manifests.fiftyone import Metadata
 from daemon.manifests.reading import Reading, read_metadata, read_samples
 from daemon.manifests.source import Look, Source, check_whole, look, written_at_us
@@ -36,7 +42,7 @@ from projections.tables import Tables
 
 PAGE_SAMPLES: Final = 5_000
 
-Outcome = Literal["taken", "unchanged", "waiting", "held", "rejected"]
+Outcome = Literal["taken", "unchanged", "waiting", "held", "rejected", "failed"]
 Digests = list[tuple[str, bytes]]
 
 
@@ -45,7 +51,7 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
 
     outcome    taken: appended (on a dry run: would be); unchanged: nothing new;
                waiting: somebody is writing, come again; held: it removes so much that a person
-               must accept it; rejected: it cannot be taken
+               must accept it; rejected: it cannot be taken; failed: the daemon could not, try again
     reason     why it was not taken, and in `hint` what to do
     changed    samples whose own members changed; `labels` counts changes of labels
     looked_at  the files as they were; given to the next scan as `seen`, it saves reading them
@@ -88,6 +94,7 @@ async def scan(
     scratch  a folder for temporary files; they may grow as large as the manifest
 
     Raises WrongVersion when the dataset's streams would not stand still; scan again then.
+    Raises ScratchFailed when there is no room for temporary files.
     """
     work = _Scan(
         source=Source(dataset, settings.manifest, tuple(settings.media_roots)),
@@ -129,10 +136,7 @@ class _Scan:
         metadata = await asyncio.to_thread(read_metadata, self.source)
         last = await self._last()
         base_at = await self._base_at(metadata, last)
-        with (
-            tempfile.TemporaryDirectory(dir=scratch, prefix="labeltrail-scan-") as folder,
-            closing(Spool(Path(folder) / "spool")) as spool,
-        ):
+        with _scratch(scratch) as path, closing(Spool(path)) as spool:
             await self._remember(spool, base_at)
             reading = await until_stopped(
                 lambda stopped: read_samples(self.source, metadata, spool, stopped=stopped)
@@ -254,3 +258,19 @@ class _Scan:
         ):
             yield page
             start = page[-1][0] + "\0"  # the first text that sorts behind it
+
+
+@contextmanager
+def _scratch(folder: Path | None) -> Iterator[Path]:
+    """Yield a path for a temporary file. Raises ScratchFailed."""
+    try:
+        made = tempfile.TemporaryDirectory(dir=folder, prefix="labeltrail-scan-")
+    except OSError as exc:
+        raise ScratchFailed(
+            "a scan's temporary file cannot be made",
+            folder=str(folder or tempfile.gettempdir()),
+            reason=exc.strerror or str(exc),
+            hint="nothing was changed; make room, or mend the folder or its rights",
+        ) from exc
+    with made as name:
+        yield Path(name) / "spool"

@@ -25,5 +25,9 @@ class ManifestBusy(SyncError):
     """Somebody is writing the manifest; look again a little later."""
 
 
+class ScratchFailed(SyncError):
+    """The temporary file of a scan cannot be written; the manifest itself may be fine."""
+
+
 class ReadingStopped(SyncError):
     """The reader was told to stop."""

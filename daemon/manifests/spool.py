@@ -8,11 +8,13 @@ at all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import orjson
 
+from daemon.manifests.errors import ScratchFailed
 from daemon.store.driver import sqlite3
 from events.canonical import canonical, parse
 from events.dataset import Document
@@ -27,6 +29,11 @@ _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS changed
         (nth INTEGER PRIMARY KEY, sample TEXT, document BLOB, plain INTEGER);
 """
+
+_REMEMBER: Final = (
+    "INSERT INTO before VALUES (?, ?, ?) ON CONFLICT (sample) DO UPDATE SET"
+    " base = coalesce(excluded.base, base), scanned = coalesce(excluded.scanned, scanned)"
+)
 
 
 class Before(NamedTuple):
@@ -49,19 +56,17 @@ class Spool:
     """The file; one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        # Each step of a scan runs on a thread of its own, one after the other.
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript(_SCHEMA)
+        with _translated():
+            # Each step of a scan runs on a thread of its own, one after the other.
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.executescript(_SCHEMA)
 
     def remember(self, before: Iterable[Before]) -> None:
         """Note samples as they were; a later call adds to what an earlier one said."""
-        self._db.execute("BEGIN")
-        self._db.executemany(
-            "INSERT INTO before VALUES (?, ?, ?) ON CONFLICT (sample) DO UPDATE SET"
-            " base = coalesce(excluded.base, base), scanned = coalesce(excluded.scanned, scanned)",
-            before,
-        )
-        self._db.execute("COMMIT")
+        with _translated():
+            self._db.execute("BEGIN")
+            self._db.executemany(_REMEMBER, before)
+            self._db.execute("COMMIT")
 
     def begin(self) -> None:
         """Begin to note a reading."""
@@ -69,19 +74,19 @@ class Spool:
 
     def note(self, nth: int, sample: str, digest: bytes, document: Document) -> bool:
         """Note the nth sample of the reading; False when it was there before in this reading."""
-        try:
-            self._db.execute("INSERT INTO seen VALUES (?)", (sample,))
-        except sqlite3.IntegrityError:
-            return False
-        was = self._db.execute("SELECT base, scanned FROM before WHERE sample = ?", (sample,))
-        if was.fetchone() != (digest, digest):
-            row = (nth, sample, *_written(document))
-            self._db.execute("INSERT INTO changed VALUES (?, ?, ?, ?)", row)
+        with _translated():
+            if self._db.execute("INSERT OR IGNORE INTO seen VALUES (?)", (sample,)).rowcount == 0:
+                return False
+            was = self._db.execute("SELECT base, scanned FROM before WHERE sample = ?", (sample,))
+            if was.fetchone() != (digest, digest):
+                row = (nth, sample, *_written(document))
+                self._db.execute("INSERT INTO changed VALUES (?, ?, ?, ?)", row)
         return True
 
     def end(self) -> None:
         """End the reading."""
-        self._db.execute("COMMIT")
+        with _translated():
+            self._db.execute("COMMIT")
 
     def counts(self) -> tuple[int, int]:
         """Return how many samples there were in the base, and how many of them are gone."""
@@ -112,6 +117,18 @@ class Spool:
     def close(self) -> None:
         """Close the file; whoever made it deletes it."""
         self._db.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise ScratchFailed(
+            "a scan's temporary file cannot be written",
+            reason=str(exc),
+            hint="nothing was changed; make room, the file may grow as large as the manifest",
+        ) from exc
 
 
 def _written(document: Document) -> tuple[bytes, bool]:
