@@ -67,6 +67,8 @@ class Outbox:
         self.alarms: set[asyncio.Task[None]] = set()
         self.runs = False
         self.held: list[tuple[int, Delivery, bytes]] = []
+        # One delivery at a time, whoever asks for them to be sent.
+        self.sending = asyncio.Lock()
         self.arrived = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -132,14 +134,17 @@ class Outbox:
 
     async def drain(self) -> None:
         """Send all that waits, what is held back last, and retries that are due."""
-        while self.waiting:
-            await self._attempt(self.waiting.popleft())
-        for _, row, body in sorted(self.held, key=lambda held: held[0]):
-            await self._send(row, body, fault="reordered")
-        self.held = []
-        await self._send_retries()
-        self.arrived.clear()
-        self.idle.set()
+        async with self.sending:
+            self.arrived.clear()
+            while self.waiting or self.held:
+                while self.waiting:
+                    await self._attempt(self.waiting.popleft())
+                held, self.held = sorted(self.held, key=lambda each: each[0]), []
+                for _, row, body in held:
+                    await self._send(row, body, fault="reordered")
+            await self._send_retries()
+            if not self.waiting:
+                self.idle.set()
 
     async def _attempt(self, row: Delivery) -> None:
         number = self.faults.next_delivery
@@ -166,6 +171,7 @@ class Outbox:
             await self._send(row, body, fault="reordered")
 
     async def _send(self, row: Delivery, body: bytes, *, fault: str | None) -> None:
+        row = replace(row)
         webhook = self.state.webhooks.get(row.webhook) or self._deleted(row)
         started = self.state.clock.monotonic_s()
         status, answer = await self.attempt(webhook, body)

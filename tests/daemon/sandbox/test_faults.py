@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from daemon.sandbox import ConnectionLost, RequestFault
@@ -38,6 +40,43 @@ async def test_held_back_deliveries_come_at_last(world: World) -> None:
     await world.create(world.box())
 
     assert await world.hears() == [*SAVE[1:], SAVE[0]]
+
+
+async def test_what_happens_while_a_delivery_is_under_way_is_delivered_too(
+    world: World,
+) -> None:
+    """A receiver that is slow loses nothing and turns no order around."""
+    await world.hears()
+    entered, leave = asyncio.Event(), asyncio.Event()
+    send = world.sandbox.outbox.send
+
+    async def slowly(url: str, headers: dict[str, str], body: bytes) -> int | tuple[int, str]:
+        entered.set()
+        await leave.wait()
+        return await send(url, headers, body)
+
+    world.sandbox.outbox.send = slowly
+    async with world.sandbox:
+        await world.create(world.box())
+        await entered.wait()
+        await world.admin.patch(f"/api/jobs/{world.first}", {"state": "completed"})
+        again = asyncio.create_task(world.sandbox.outbox.drain())
+        leave.set()
+        await world.sandbox.deliveries_idle()
+        await again
+
+    assert world.heard.events == [*SAVE, "update:job"]
+
+
+async def test_a_repeated_delivery_is_two_rows(world: World) -> None:
+    """Back-filling from the list of deliveries sees both."""
+    world.sandbox.faults.repeat.add(world.sandbox.faults.next_delivery)
+    await world.create(world.box())
+    await world.sandbox.outbox.drain()
+
+    rows = (await world.admin.get("/api/webhooks/1/deliveries"))["results"]
+
+    assert len({row["id"] for row in rows}) == len(rows) == 4
 
 
 async def test_an_error_before_the_commit_changes_nothing(world: World) -> None:
