@@ -22,6 +22,7 @@ from daemon.cli import (
     server,
     service,
     status,
+    token,
     verify,
 )
 
@@ -48,6 +49,7 @@ for command in (
     history.diff,
     history.at,
     export.export,
+    token.token,
     verify.verify,
     verify.replay,
     service.service,
