@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from events.annotations import Annotation, Keyframe, Shape, Tag, Track, kind_of
+from events.annotations import Annotation, AttributeValue, Keyframe, Shape, Tag, Track, kind_of
 from events.job import Change
 
 Facets = dict[str, Any]
@@ -45,20 +45,23 @@ def facets_of(annotation: Annotation) -> Facets:
 
 def with_facets(annotation: Annotation, old: Facets, new: Facets) -> Annotation:
     """Return the annotation with `new` facets; those in `old` alone are taken away."""
-    attributes = dict(annotation.attributes)
+    kind = type(annotation)
     members: dict[str, Any] = {}
-    for name in old.keys() - new.keys():
-        attributes.pop(name.removeprefix(ATTRIBUTE), None)
-    for name, value in new.items():
-        if name.startswith(ATTRIBUTE):
-            attributes[name.removeprefix(ATTRIBUTE)] = (
-                tuple(value) if isinstance(value, list) else value
-            )
+    attributes: dict[str, AttributeValue] | None = None
+    for name in (*old, *new):
+        if not name.startswith(ATTRIBUTE):
+            if name in new:
+                members[_MEMBER.get(name, name)] = _value(kind, name, new[name])
+            continue
+        if attributes is None:
+            attributes = dict(annotation.attributes)
+        if name in new:
+            attributes[name.removeprefix(ATTRIBUTE)] = _value(kind, name, new[name])
         else:
-            members[_MEMBER.get(name, name)] = _value(type(annotation), name, value)
-    return msgspec.structs.replace(
-        annotation, attributes=dict(sorted(attributes.items())), **members
-    )
+            attributes.pop(name.removeprefix(ATTRIBUTE), None)
+    if attributes is not None:
+        members["attributes"] = dict(sorted(attributes.items()))
+    return msgspec.structs.replace(annotation, **members)
 
 
 def _value(kind: type, name: str, value: Any) -> Any:

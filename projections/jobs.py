@@ -294,9 +294,9 @@ def _nameless(author: AuthorRow) -> NamelessRow:
 def _apply(tables: Tables, at: Recorded, change: Change, *, touch: bool = True) -> None:
     row = tables.get(ANNOTATIONS, *job_of(at.stream), change.kind, change.id)
     assert row is not None, f"{at.stream} has no {change.kind} {change.id}"
-    touched = dict(row.touched)
+    touched = row.touched
     if touch:
-        touched |= dict.fromkeys(change.old.keys() | change.new.keys(), at.position)
+        touched = touched | dict.fromkeys((*change.old, *change.new), at.position)
     annotation = with_facets(row.annotation, change.old, change.new)
     tables.put(ANNOTATIONS, msgspec.structs.replace(row, annotation=annotation, touched=touched))
 

@@ -7,6 +7,7 @@ shell keeps the same tables in SQLite.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,43 +58,64 @@ class Tables(Protocol):
         """
 
 
-class MemoryTables:
-    """`Tables` in dicts; a sorted list of keys a table makes scans cheap."""
+class _Rows:
+    """The rows of one table; keys are sorted when somebody scans, not when somebody writes."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, dict[Key, Any]] = {}
-        self._keys: dict[str, list[Key]] = {}
+        self.by_key: dict[Key, Any] = {}
+        self._sorted: list[Key] = []
+        self._fresh: list[Key] = []
+
+    def put(self, key: Key, row: Any) -> None:
+        if key not in self.by_key:
+            self._fresh.append(key)
+        self.by_key[key] = row
+
+    def keys(self) -> list[Key]:
+        """Return the keys in order; some may be gone, or come twice."""
+        if len(self._fresh) > FEW_KEYS:
+            self._sorted = sorted(self.by_key)
+        else:
+            for key in self._fresh:
+                insort(self._sorted, key)
+        self._fresh.clear()
+        return self._sorted
+
+
+# So many new keys are put in their places one by one; more are worth a sort.
+FEW_KEYS = 32
+
+
+class MemoryTables:
+    """`Tables` in dicts."""
+
+    def __init__(self) -> None:
+        self._tables: defaultdict[str, _Rows] = defaultdict(_Rows)
 
     def get(self, table: Table[Row], *key: str | int) -> Row | None:
-        row: Row | None = self._rows.get(table.name, {}).get(key)
+        row: Row | None = self._tables[table.name].by_key.get(key)
         return row
 
     def put(self, table: Table[Row], row: Row) -> None:
-        key = table.key_of(row)
-        rows = self._rows.setdefault(table.name, {})
-        if key not in rows:
-            insort(self._keys.setdefault(table.name, []), key)
-        rows[key] = row
+        self._tables[table.name].put(table.key_of(row), row)
 
     def delete(self, table: Table[Row], *key: str | int) -> None:
-        if self._rows.get(table.name, {}).pop(key, None) is not None:
-            keys = self._keys[table.name]
-            del keys[bisect_left(keys, key)]
+        self._tables[table.name].by_key.pop(key, None)
 
     def scan(self, table: Table[Row], *prefix: str | int, start: Key = ()) -> Iterator[Row]:
-        keys = self._keys.get(table.name, [])
-        rows = self._rows.get(table.name, {})
+        rows = self._tables[table.name]
+        keys = rows.keys()
         first = bisect_left(keys, (*prefix, *start))
         # A copy of the keys ahead: the caller may write while it reads.
         ahead = takewhile(lambda key: key[: len(prefix)] == prefix, islice(keys, first, None))
-        for key in list(ahead):
-            if key in rows:
-                yield rows[key]
+        for key in dict.fromkeys(ahead):
+            if key in rows.by_key:
+                yield rows.by_key[key]
 
     def dump(self) -> dict[str, list[Any]]:
         """Return every row of every table as plain values, for comparison."""
         return {
-            name: [msgspec.to_builtins(self._rows[name][key]) for key in keys]
-            for name, keys in sorted(self._keys.items())
-            if keys
+            name: [msgspec.to_builtins(rows.by_key[key]) for key in sorted(rows.by_key)]
+            for name, rows in sorted(self._tables.items())
+            if rows.by_key
         }
