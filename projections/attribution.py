@@ -55,6 +55,17 @@ class Author(NamedTuple):
 UNKNOWN = Author(None, "unknown")
 
 
+def joined(authors: Iterable[Author]) -> Author:
+    """Return several authors as one. Where one of them is not known nobody is named."""
+    found = set(authors)
+    if len(found) == 1:
+        return found.pop()
+    names = {name for author in found for name in (author.actor or "").split(",")}
+    if "" in names or not {author.evidence for author in found} <= {"webhook", "several"}:
+        return UNKNOWN
+    return Author(",".join(sorted(names)), "several" if len(names) > 1 else "webhook")
+
+
 def author_of(
     steps: Iterable[Step], *, server: str, since_us: int, until_us: int, own: int | None = None
 ) -> Author:

@@ -22,6 +22,8 @@ from projections.runs import Address, TrackedRow
 
 # Two geometries are the same within this many pixels.
 GEOMETRY_TOLERANCE_PX = 1e-3
+# Copies of one label on one image that are told from each other; more of them are new labels.
+RIVALS_MAX = 100
 CONFIDENCE: dict[LinkMethod, float] = {
     "cvat id": 1.0,
     "label_id": 1.0,
@@ -37,12 +39,14 @@ class Candidate:
 
     sample  whose frame it is on
     facets  what of it the field that its class belongs to can hold
+    sign    its `label_id`, "" for none
     claim   the label that its `label_id` names, tracked in this job or in another one
     """
 
     row: AnnotationRow
     sample: str
     facets: Facets
+    sign: str
     claim: TrackedRow | None
 
     @property
@@ -58,11 +62,14 @@ class Known:
     row    what the run agreed on
     last   its facets as last shown by an annotation that stood for it, also one that is gone now
     there  whether that was not merged away since
+    signs  each `label_id` that leads to it: its own, and the one that its annotation carried, which
+           is another label's where it began as a copy
     """
 
     row: TrackedRow
     last: Facets
     there: bool
+    signs: frozenset[str]
 
 
 @dataclass
@@ -103,12 +110,40 @@ def match(
 
     result = Matching()
     left = _by(result, candidates, standing_for, tracked, "cvat id")
+    left = _by_sign(result, left, tracked)
     left = _by(result, left, lambda c: c.claim, tracked, "label_id")
     result.new = _by_place(result, left, tracked)
     result.missing = [
         known.row for address, known in tracked.items() if address not in result.found
     ]
     return result
+
+
+def _by_sign(
+    result: Matching, candidates: list[Candidate], tracked: Mapping[Address, Known]
+) -> list[Candidate]:
+    """Link by `label_id`, those that look most alike first; return the candidates that are left."""
+    bearers: defaultdict[tuple[str, str], list[Known]] = defaultdict(list)
+    for known in tracked.values():
+        for sign in known.signs if known.row.address not in result.found else ():
+            bearers[known.row.sample, sign].append(known)
+    rivals: defaultdict[tuple[str, str], list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        if (candidate.sample, candidate.sign) in bearers:
+            rivals[candidate.sample, candidate.sign].append(candidate)
+    linked: set[Key] = set()
+    for place, some in rivals.items():
+        pairs = [
+            (not known.there, _differences(one.facets, known.last), one.key, known.row.address)
+            for one in some[:RIVALS_MAX]
+            for known in bearers[place][:RIVALS_MAX]
+        ]
+        by_key = {one.key: one for one in some}
+        for *_, key, address in sorted(pairs):
+            if key not in linked and address not in result.found:
+                linked.add(key)
+                result.link(tracked[address].row, by_key[key], "label_id")
+    return [candidate for candidate in candidates if candidate.key not in linked]
 
 
 def _by_place(

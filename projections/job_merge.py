@@ -58,7 +58,9 @@ class JobMerge:
         was = self.was(label)
         target = self.run.field(label.field)
         last = merged_facets(was.annotation, target) if was else label.seen
-        return Known(label, last, there=label.seen.get("exists") is not False)
+        signs = {label.label, _sign_of(was.annotation) if was else ""} - {""}
+        there = label.seen.get("exists") is not False
+        return Known(label, last, there=there, signs=frozenset(signs))
 
     def was(self, label: TrackedRow) -> jobs.AnnotationRow | jobs.RemovedRow | None:
         """Return the annotation that stood for a label so far, also where it is gone."""
@@ -159,16 +161,12 @@ class JobMerge:
             if frame is not None:
                 target = self.field_of(row.annotation.label)
                 facets = merged_facets(row.annotation, target) if target else {}
-                claim = self._claim(row.annotation, frame.sample, target)
-                yield Candidate(row, frame.sample, facets, claim)
+                sign = _sign_of(row.annotation)
+                claim = self._claim(sign, frame.sample, target) if sign else None
+                yield Candidate(row, frame.sample, facets, sign, claim)
 
-    def _claim(
-        self, annotation: Annotation, sample: str, target: FieldSchema | None
-    ) -> TrackedRow | None:
+    def _claim(self, label_id: str, sample: str, target: FieldSchema | None) -> TrackedRow | None:
         """Return the label that `label_id` names; of several the one in this field and image."""
-        label_id = annotation.attributes.get(LABEL_ID)
-        if not isinstance(label_id, str) or not label_id:
-            return None
         places = sorted(
             self.tables.scan(runs.TRACKED_IDS, self.run.dataset, self.run.key, label_id),
             key=lambda place: (
@@ -177,3 +175,9 @@ class JobMerge:
             ),
         )
         return self.tracked_at(places[0].address) if places else None
+
+
+def _sign_of(annotation: Annotation) -> str:
+    """Return the `label_id` that an annotation carries, "" where it carries none, or two."""
+    label_id = annotation.attributes.get(LABEL_ID, "")
+    return label_id if isinstance(label_id, str) else ""

@@ -8,7 +8,7 @@ dataset did meanwhile is told by digests of its members, taken when they were ag
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from events.run import (
     QuarantineResolved,
 )
 from projections import jobs, runs
-from projections.attribution import UNKNOWN, Author
+from projections.attribution import UNKNOWN, Author, joined
 from projections.codec.fiftyone import (
     UnexpectedValue,
     digests_of,
@@ -248,17 +248,32 @@ def _edited(merge: JobMerge, outcome: _Outcome, label: TrackedRow, candidate: Ca
         _quarantine(merge, outcome, candidate, f"its class is none of field {target.name!r}")
         return
     _release(merge, outcome, candidate)
-    names = candidate.facets.keys() | label.seen.keys()
-    # What came back comes back in one piece.
-    back = label.seen["exists"] is False
+    changed = {
+        name: candidate.facets.get(name)
+        for name in sorted(candidate.facets.keys() | label.seen.keys())
+        if not same_facet(name, candidate.facets.get(name), label.seen.get(name))
+    }
     by_author: defaultdict[Author, Facets] = defaultdict(dict)
-    for name in sorted(names):
-        value = candidate.facets.get(name)
-        if not same_facet(name, value, label.seen.get(name)):
-            position = merge.origin(label, candidate, "exists" if back else name)
-            by_author[merge.author_at(position)][name] = value
+    if "exists" in changed:
+        # What came back comes back in one piece, whoever had a hand in it.
+        by_author[_authors(merge, label, candidate, changed)] = changed
+    else:
+        for name, value in changed.items():
+            by_author[_authors(merge, label, candidate, [name])][name] = value
     for who, facets in by_author.items():
         _judge(merge, outcome, label, facets, who, merge.frame(candidate.row.annotation))
+
+
+def _authors(
+    merge: JobMerge, label: TrackedRow | None, candidate: Candidate, facets: Iterable[str]
+) -> Author:
+    """Return who gave these facets their values; all of them, or nobody is named."""
+    touched, added = candidate.row.touched, candidate.row.added
+    positions = {
+        merge.origin(label, candidate, facet) if label else touched.get(facet, added)
+        for facet in facets
+    }
+    return joined(merge.author_at(position) for position in positions)
 
 
 def _judge(
@@ -281,13 +296,12 @@ def _judge(
     }
     if withdrawn:
         outcome.merge(who, _edit(label, "changed", withdrawn))
-    for restriction, some in _by_restriction(merge, label, facets, withdrawn).items():
-        try:
-            edit = _edit_of(merge, label, some, document, frame)
-        except UnexpectedValue as exc:
-            edit = _edit(label, "changed", some)
-            outcome.rejected[str(exc), who].append(edit)
-            continue
+    open_facets = {name: value for name, value in facets.items() if name not in withdrawn}
+    for name, reason in _unheld(merge, label, open_facets, frame).items():
+        edit = _edit(label, "changed", {name: open_facets.pop(name)})
+        outcome.rejected[reason, who].append(edit)
+    for restriction, some in _by_restriction(merge, label, open_facets).items():
+        edit = _edit_of(merge, label, some, document, frame)
         if restriction:
             outcome.rejected[restriction, who].append(edit)
         elif _clashes(merge, label, edit, document):
@@ -301,15 +315,35 @@ def _judge(
             outcome.merge(who, edit)
 
 
-def _by_restriction(
-    merge: JobMerge, label: TrackedRow, facets: Facets, withdrawn: Facets
-) -> dict[str, Facets]:
+def _unheld(
+    merge: JobMerge, label: TrackedRow, facets: Facets, frame: Frame | None
+) -> dict[str, str]:
+    """Return the facets whose values the field cannot hold, each with the reason."""
+    found: dict[str, str] = {}
+    if frame is None:
+        return found
+    for name, value in facets.items():
+        try:
+            _members(merge, label, {name: value}, {}, frame)
+        except UnexpectedValue as exc:
+            found[name] = str(exc)
+    return found
+
+
+def _members(
+    merge: JobMerge, label: TrackedRow, facets: Facets, document: Document, frame: Frame
+) -> Document:
+    target = merge.run.field(label.field)
+    names = merge.run.names[label.field]
+    return to_members(facets, target, names, frame=frame, document=document)
+
+
+def _by_restriction(merge: JobMerge, label: TrackedRow, facets: Facets) -> dict[str, Facets]:
     """Group facets by the restriction that forbids them, "" for none."""
     target = merge.run.field(label.field)
     groups: defaultdict[str, Facets] = defaultdict(dict)
     for name, value in facets.items():
-        if name not in withdrawn:
-            groups[_restriction(merge, target, name, value)][name] = value
+        groups[_restriction(merge, target, name, value)][name] = value
     return groups
 
 
@@ -336,17 +370,11 @@ def _edit_of(
     document: Document | None,
     frame: Frame | None,
 ) -> LabelEdit:
-    """Say an edit in FiftyOne's terms. Raises UnexpectedValue."""
+    """Say an edit in FiftyOne's terms."""
     if frame is None:
         return _edit(label, "removed", facets, old=document)
     base = document if document is not None else label.removed or {}
-    members = to_members(
-        facets,
-        merge.run.field(label.field),
-        merge.run.names[label.field],
-        frame=frame,
-        document=base,
-    )
+    members = _members(merge, label, facets, base, frame)
     changed = {name: value for name, value in members.items() if base.get(name) != value}
     after = {name: value for name, value in (base | changed).items() if value is not None}
     if document is None and facets.get("exists"):
@@ -437,7 +465,7 @@ def _new(
         new=document,
         digests=digests_of(document, field_facets(target)),
     )
-    who = merge.author_at(merge.origin(label, candidate, "exists") if label else row.added)
+    who = _authors(merge, label, candidate, candidate.facets)
     if target.allow_additions:
         outcome.merge(who, edit)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from events.annotations import Annotation, AttributeSpec, LabelSpec
+from events.annotations import Annotation, AttributeSpec, LabelSpec, kind_of
 from events.errors import SyncError
 from events.run import (
     FieldSchema,
@@ -23,23 +23,19 @@ from events.run import (
     Uploaded,
 )
 from projections import runs
+from projections.attribution import date_us
 from projections.codec.cvat import Schema, as_stored
 from projections.codec.fiftyone import Unsendable, digests_of, field_facets, to_annotation
 from projections.datasets import Sample, in_order
 from projections.decision import Decision, Draft
+from projections.jobs import ANNOTATIONS, JOBS
 from projections.label_fields import LABEL_FIELDS, LABELS
 from projections.label_schema import LABEL_ID, Inference, compile_labels, label_type_of
+from projections.observation import Reading
+from projections.run_keys import check_free
 from projections.runs import Address
 from projections.streams import versions
 from projections.tables import Tables
-
-
-class RunExists(SyncError):
-    """The dataset has an annotation run under this key."""
-
-
-class UnknownRun(SyncError):
-    """The dataset has no annotation run under this key."""
 
 
 class NothingToAnnotate(SyncError):
@@ -100,13 +96,7 @@ class AnnotateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 def request_run(tables: Tables, asked: AnnotateRequest) -> Decision:
     """Decide on a new run. Raises RunExists, UnknownField, NothingToAnnotate, BadLabelSchema."""
     stream = f"run/{asked.dataset}/{asked.key}"
-    if tables.get(runs.RUNS, asked.dataset, asked.key) is not None:
-        raise RunExists(
-            "the dataset has an annotation run under this key",
-            dataset=asked.dataset,
-            key=asked.key,
-            hint="nothing was written; choose another key, or see `labeltrail run info`",
-        )
+    check_free(tables, asked.dataset, asked.key)
     samples = list(select(tables, asked.dataset, asked.selection))
     if not samples:
         raise NothingToAnnotate(
@@ -297,3 +287,31 @@ def labels_uploaded(job: int, batch: Batch, found: Carried) -> LabelsUploaded:
             annotation = msgspec.structs.replace(sent.annotation, id=held.id)
             labels.append(msgspec.structs.replace(sent, annotation=annotation))
     return LabelsUploaded(job=job, labels=tuple(labels), unsent=tuple(unsent))
+
+
+def own_reading(
+    tables: Tables,
+    server: str,
+    job: int,
+    reading: Reading,
+    uploaded: LabelsUploaded,
+    *,
+    before: str,
+) -> Reading:
+    """Return the reading after our write as if nobody else had written: what is known, and ours.
+
+    before  the job's date before we wrote. Where somebody else wrote too, that is the date: else
+            their changes would seem to lie before it, and the next author would be named for them
+    """
+    row = tables.get(JOBS, server, job)
+    known = {
+        (held.kind, held.id): held.annotation for held in tables.scan(ANNOTATIONS, server, job)
+    }
+    sent = {(kind_of(one.annotation), one.annotation.id): one.annotation for one in uploaded.labels}
+    # What was looked at meanwhile is further on than what we sent.
+    ours = sent | known
+    shown = {(kind_of(one), one.id): one for one in reading.annotations}
+    date = reading.updated_date if shown == ours else before
+    if row is not None and date_us(date) < date_us(row.observed_date):
+        date = row.observed_date
+    return msgspec.structs.replace(reading, updated_date=date, annotations=list(ours.values()))

@@ -19,7 +19,7 @@ import msgspec
 
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.observe import JobWatch
-from daemon.ports.cvat import CvatApi, OutcomeUnknown
+from daemon.ports.cvat import CvatApi, MediaFailed, MediaLate, NotFound, OutcomeUnknown
 from events.errors import SyncError
 from events.job import AnnotationsObserved
 from events.registry import Fact
@@ -38,22 +38,28 @@ from projections.codec.cvat import Schema, annotations_to_wire, labels_from_wire
 from projections.datasets import SAMPLES
 from projections.decision import Decision, Draft
 from projections.observation import observe
+from projections.run_keys import UnknownRun
 from projections.streams import versions
 from projections.tables import Tables
 from projections.upload import (
     AnnotateRequest,
     Batch,
-    UnknownRun,
     by_label_id,
     labels_for,
     labels_uploaded,
     lacking,
+    own_reading,
     request_run,
 )
 
 # CVAT takes one request as one transaction; a larger job is filled in several.
 UPLOAD_ANNOTATIONS_MAX: Final = 5_000
 MEDIA_WAIT_S: Final = 3_600.0
+# A server that took a task's media says so, or shows the frames, within this time.
+MEDIA_LOOK_S: Final = 15.0
+# Tasks that may be made anew one after the other because each lost its media.
+TASK_TRIES_MAX: Final = 5
+DELETE_TRIES_MAX: Final = 3
 HOOK_EVENTS: Final = frozenset({
     "create:job", "update:job", "delete:job", "create:task", "update:task", "delete:task",
     "update:project", "delete:project", "create:issue", "update:issue", "delete:issue",
@@ -67,6 +73,14 @@ Progress = Callable[[str, int, int], None]
 
 class ProjectUnfit(SyncError):
     """A project of the wanted name exists several times, or lacks what the run needs."""
+
+
+class CleanedUp(SyncError):
+    """The run's tasks were deleted from the server, or are about to be."""
+
+
+class MediaLost(SyncError):
+    """Tasks were made one after the other, and none got its media."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,13 @@ class Annotate:
     async def resume(self, dataset: str, key: str) -> runs.RunRow:
         """Carry a run to the end, from wherever it is. Raises UnknownRun and CvatError."""
         run = await self._run(dataset, key)
+        if run.cleaning:
+            raise CleanedUp(
+                "the run was taken off the server",
+                dataset=dataset,
+                key=key,
+                hint="nothing was sent; annotate under another key",
+            )
         if run.opened:
             return run
         if run.request.hooked and run.project is None:
@@ -162,19 +183,68 @@ class Annotate:
     # One task
 
     async def _complete_task(self, run: runs.RunRow, task: runs.RunTaskRow) -> None:
-        if task.jobs:
-            await self._fill_jobs(run, [span.job for span in task.jobs])
-            return
-        nonce = task.nonce
-        if not nonce:
-            nonce = f"lt-{run.nonce}-{task.index}"
-            await self._record(run, TaskCreationIntended(index=task.index, nonce=nonce))
+        for _ in range(TASK_TRIES_MAX):
+            if task.jobs and task.task is not None:
+                await self._fill_jobs(run, [span.job for span in task.jobs])
+                await self._set_subset(task.task)
+                return
+            task = await self._made(run, task)
+        raise MediaLost(
+            "the server loses the media of a task again and again",
+            server=self.cvat.name,
+            task=task.task,
+            hint="the run goes on when it is asked for again",
+        )
+
+    async def _made(self, run: runs.RunRow, task: runs.RunTaskRow) -> runs.RunTaskRow:
+        """Make the task with its media, or take away one that got none; return it as it is then."""
+        if task.task is not None and not await self._has_media(task):
+            # It takes data once only, and a half upload cannot be told from none.
+            await gone(self.cvat, task.task)
+            task = await self._intend(run, task)
+        elif not task.nonce:
+            task = await self._intend(run, task)
         number = task.task
         if number is None:
-            number = await self._create_task(run, task, nonce)
-        jobs = await self._upload_media(run, task, number)
-        await self._fill_jobs(run, [span.job for span in jobs])
-        await self.cvat.patch_task(number, {"subset": ""})
+            number = await self._create_task(run, task, task.nonce)
+            files = await self._files(run.dataset, task.samples)
+            # Where the answer is lost, the task itself tells next time what it got.
+            with suppress(OutcomeUnknown):
+                request = await self.cvat.upload_media(
+                    number, files, image_quality=run.request.image_quality
+                )
+                await self._record_media(run, task, number, request)
+        else:
+            await self._record_media(run, task, number, None)
+        return await self._ask(partial(_run_task, key=(run.dataset, run.key, task.index)))
+
+    async def _intend(self, run: runs.RunRow, task: runs.RunTaskRow) -> runs.RunTaskRow:
+        nonce = next_nonce(run, task)
+        await self._record(run, TaskCreationIntended(index=task.index, nonce=nonce))
+        return msgspec.structs.replace(task, nonce=nonce, task=None)
+
+    async def _has_media(self, task: runs.RunTaskRow) -> bool:
+        """Look whether a task that was left somewhere got its media, or is about to.
+
+        "Finished" is said of a task that never got any, so a while without frames decides.
+        """
+        assert task.task is not None
+        try:
+            await self.cvat.await_task_data(
+                task.task, size=len(task.samples), timeout_s=MEDIA_LOOK_S
+            )
+        except MediaLate as exc:
+            return exc.facts.get("state") in ("queued", "started")
+        except (MediaFailed, NotFound):
+            return False
+        return True
+
+    async def _set_subset(self, task: int) -> None:
+        """Take the nonce off a complete task; twice is as once."""
+        try:
+            await self.cvat.patch_task(task, {"subset": ""})
+        except OutcomeUnknown:
+            await self.cvat.patch_task(task, {"subset": ""})
 
     async def _create_task(self, run: runs.RunRow, task: runs.RunTaskRow, nonce: str) -> int:
         """Make the task, or find the one that a request without an answer made."""
@@ -200,19 +270,11 @@ class Annotate:
             return spec | {"labels": labels_to_wire(run.labels)}
         return spec | {"project_id": run.project}
 
-    async def _upload_media(
-        self, run: runs.RunRow, task: runs.RunTaskRow, number: int
-    ) -> tuple[JobRange, ...]:
-        files = await self._files(run.dataset, task.samples)
-        request = None
-        if not (await self.cvat.task(number)).get("size"):
-            # Where the answer was lost the task itself tells, just below, what it got.
-            with suppress(OutcomeUnknown):
-                request = await self.cvat.upload_media(
-                    number, files, image_quality=run.request.image_quality
-                )
+    async def _record_media(
+        self, run: runs.RunRow, task: runs.RunTaskRow, number: int, request: str | None
+    ) -> None:
         await self.cvat.await_task_data(
-            number, size=len(files), timeout_s=MEDIA_WAIT_S, request=request
+            number, size=len(task.samples), timeout_s=MEDIA_WAIT_S, request=request
         )
         meta = await self.cvat.task_meta(number)
         frames = tuple(
@@ -234,7 +296,6 @@ class Annotate:
         )
         uploaded = MediaUploaded(index=task.index, task=number, frames=frames, jobs=jobs)
         await self._record(run, uploaded)
-        return jobs
 
     async def _files(self, dataset: str, samples: Sequence[str]) -> list[tuple[str, Path]]:
         def documents(tables: Tables) -> list[Mapping[str, Any]]:
@@ -267,21 +328,21 @@ class Annotate:
             piece = [sent.annotation for sent in left[first : first + UPLOAD_ANNOTATIONS_MAX]]
             body = annotations_to_wire(piece, schema, with_ids=False)
             await self.cvat.patch_annotations(job, "create", body)
-        await self._record_upload(run, job, batch)
+        await self._record_upload(run, job, batch, reading.updated_date)
 
-    async def _record_upload(self, run: runs.RunRow, job: int, batch: Batch) -> None:
+    async def _record_upload(self, run: runs.RunRow, job: int, batch: Batch, before: str) -> None:
         """Record what our write made of the job: what must be there, under the server's ids.
 
         What the server shows beyond that is somebody else's, and comes with the next look.
+
+        before  the job's date before we wrote
         """
         reading = await self.watch.read(job)
         uploaded = labels_uploaded(job, batch, by_label_id(reading.annotations))
-        ours = msgspec.structs.replace(
-            reading, annotations=[sent.annotation for sent in uploaded.labels]
-        )
         actor = f"{self.watch.server}/{self.watch.own}"
 
         def decide(tables: Tables) -> Decision:
+            ours = own_reading(tables, self.watch.server, job, reading, uploaded, before=before)
             observed = observe(tables, self.watch.server, job, ours, own=self.watch.own)
             drafts = [
                 Draft(draft.stream, draft.fact, actor, "own write", draft.occurred_at)
@@ -314,6 +375,35 @@ class Annotate:
         await self.journal.carry_out(
             lambda tables: Decision([Draft(run.stream, fact)], versions(tables, [run.stream]))
         )
+
+
+def next_nonce(run: runs.RunRow, task: runs.RunTaskRow) -> str:
+    """Return a nonce for the task that no task of the run had."""
+    first = f"lt-{run.nonce}-{task.index}"
+    if not task.nonce:
+        return first
+    tries = task.nonce.removeprefix(first).lstrip("-")
+    return f"{first}-{int(tries or 1) + 1}"
+
+
+async def gone(cvat: CvatApi, task: int) -> None:
+    """Delete a task; one that is not there is gone as well."""
+    for left in reversed(range(DELETE_TRIES_MAX)):
+        try:
+            await cvat.delete_task(task)
+        except NotFound:
+            return
+        except OutcomeUnknown:
+            if not left:
+                raise
+        else:
+            return
+
+
+def _run_task(tables: Tables, *, key: tuple[str, str, int]) -> runs.RunTaskRow:
+    row = tables.get(runs.RUN_TASKS, *key)
+    assert row is not None, f"no task {key}"
+    return row
 
 
 def _run_job(tables: Tables, *, key: tuple[str, int]) -> runs.RunJobRow | None:

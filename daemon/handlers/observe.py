@@ -20,6 +20,7 @@ from events.annotations import Annotation
 from events.errors import SyncError
 from events.job import JobDeleted, JobSettled, JobUnreachable, JobUnreadable
 from events.registry import Fact
+from events.run import LabelsLinked
 from projections import jobs, merge
 from projections.codec.cvat import (
     Schema,
@@ -98,15 +99,23 @@ class JobWatch:
             return await self._note(job, "unreachable", JobUnreachable(status=status))
         except (ServerTrouble, UnreadableAnnotations, AnswerTooLarge) as exc:
             return await self._unreadable(job, exc)
-        decision = await self.journal.carry_out(
-            lambda tables: observe(tables, self.server, job, reading, own=self.own)
-        )
-        if decision.drafts:
-            await self.identify(job)
+        decision = await self._record(job, reading)
         frozen = any(draft.stream.startswith("server/") for draft in decision.drafts)
         return Observed(
             "frozen" if frozen else "observed", reading.updated_date, bool(decision.drafts)
         )
+
+    async def _record(self, job: int, reading: Reading) -> Decision:
+        def decide(tables: Tables) -> Decision:
+            decision = observe(tables, self.server, job, reading, own=self.own)
+            # What the annotations stand for must be known before other ones take their place.
+            links = merge.identify(tables, self.server, job) if decision.drafts else decision
+            return links if links.drafts else decision
+
+        while True:
+            decision = await self.journal.carry_out(decide)
+            if not any(isinstance(draft.fact, LabelsLinked) for draft in decision.drafts):
+                return decision
 
     async def read(self, job: int) -> Reading:
         """Read labels and annotations between two equal `updated_date`.
@@ -186,17 +195,13 @@ class JobWatch:
             now = tables.get(jobs.JOBS, self.server, job)
             if now is None or merge.is_settled(now) or now.observed != row.observed:
                 return Decision()
-            settled = JobSettled(updated_date=now.observed_date)
-            return Decision([Draft(stream, settled)], versions(tables, [stream]))
+            links = merge.identify(tables, self.server, job)
+            settled = Draft(stream, JobSettled(updated_date=now.observed_date))
+            expects = {**links.expects, **versions(tables, [stream])}
+            return Decision([*links.drafts, settled], expects)
 
-        # Here too: a process may have died between the look and this.
-        await self.identify(job)
         await self.journal.carry_out(decide)
         return True
-
-    async def identify(self, job: int) -> Decision:
-        """Record which labels the annotations of a run's job stand for."""
-        return await self.journal.carry_out(lambda tables: merge.identify(tables, self.server, job))
 
     async def merge(self, job: int) -> Decision:
         """Bring what a settled job tells to its run's dataset; again and again does no harm."""

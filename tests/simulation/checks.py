@@ -81,7 +81,7 @@ def _check_identity(world: World, witness: Witness, job: int, name: str, where: 
     """What was sent is known by its own address, as long as anything of it could be known."""
     for sent, sent_name in witness.uploaded.items():
         if sent_name == name and sent != where:
-            known = sent[2] not in world.truth.copied and not witness.out_of_sight(job, name)
+            known = not world.truth.is_copied(name) and not witness.out_of_sight(job, name)
             assert not known, f"{sent} became {where}"
 
 

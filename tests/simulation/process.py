@@ -19,7 +19,8 @@ from daemon.observer import Observer
 from events.run import Policy, Tripwire
 from events.server import DeliveryReceived
 from projections.folds import FOLDS
-from projections.upload import AnnotateRequest, FieldRequest, RunExists
+from projections.run_keys import RunExists
+from projections.upload import AnnotateRequest, FieldRequest
 from tests.fakes.projections import InlineProjections
 from tests.fakes.store import DyingStore, Life, ProcessDied
 from tests.fakes.transport import client_of

@@ -46,6 +46,8 @@ class Truth:
     writes: dict[int, list[Write]] = field(default_factory=dict)
     names: dict[Key, str] = field(default_factory=dict)
     known: dict[str, Facets] = field(default_factory=dict)
+    owners: dict[str, set[str]] = field(default_factory=dict)
+    doubled: set[str] = field(default_factory=set)
     # Objects that share a `label_id`: which of them is the label is a matter of taste.
     copied: set[str] = field(default_factory=set)
     # Objects that a save which is not over yet takes away and puts back.
@@ -86,7 +88,7 @@ class Truth:
                 touched |= {(key, f) for f in facets if here.facets.get(f) != facets[f]}
         for name in here_before - {thing.name for thing in things.values()}:
             gone[name] = user
-        self._note_copies(after)
+        self._note_copies(things)
         touched |= {(key, "gone") for key in last.things.keys() - things.keys()}
         history.append(Write(at_us, user, things, authors, gone, frozenset(touched)))
 
@@ -96,12 +98,23 @@ class Truth:
         name = self.names.setdefault(key, f"{key[0]}-{key[1]}")
         if any(thing.name == name for thing in taken.values()):
             # It came back beside the one that had taken its place.
+            self.doubled.add(name)
             name = self.names[key] = f"{key[0]}-{key[1]}-again"
         return name
 
-    def _note_copies(self, after: Mapping[Key, Facets]) -> None:
-        ids = Counter(facets.get("attribute:label_id") for facets in after.values())
-        self.copied |= {id for id, n in ids.items() if id and n > 1}
+    def _note_copies(self, things: Mapping[Key, Thing]) -> None:
+        for thing in things.values():
+            if label_id := thing.facets.get("attribute:label_id"):
+                owners = self.owners.setdefault(label_id, set())
+                owners.add(thing.name)
+                if len(owners) > 1:
+                    self.copied.add(label_id)
+
+    def is_copied(self, name: str) -> bool:
+        """Tell whether an object ever shared its `label_id`, or stood twice on the server."""
+        return name in self.doubled or any(
+            name in self.owners[label_id] for label_id in self.copied
+        )
 
     def at(self, job: int, date_us: int) -> Write | None:
         """Return the job as it was at a date."""

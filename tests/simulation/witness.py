@@ -118,36 +118,36 @@ class Witness:
         write = self.world.truth.at(job, self.observed_us[job])
         name = self._name_of((edit.sample, edit.field, edit.label))
         assert write is not None
+        if self.out_of_sight(job, name):
+            self.world.counts["edits of what nobody could know again"] += 1
+            return
         for authors in self._authors(write, name, edit):
             assert authors & _users(at), f"{authors} did {edit}, {at.actor} is named"
 
     def _authors(self, write: Write, name: str, edit: LabelEdit) -> list[frozenset[int]]:
         if edit.operation == "added":
-            return [self._makers(write, name)]
+            if self.world.truth.is_copied(name):
+                return [self._makers(write)]
+            values = [write.authors.get((name, facet), frozenset()) for facet in edit.facets]
+            return [write.authors[name, "exists"], *filter(None, values)]
         if edit.facets == {"exists": False}:
             return [frozenset({write.gone[name]})] if name in write.gone else []
         return [
             write.authors[name, facet] for facet in edit.facets if (name, facet) in write.authors
         ]
 
-    def _makers(self, write: Write, name: str) -> frozenset[int]:
-        """Return who made an object. Of copies with one `label_id` each may pass for the first."""
-        thing = next(thing for thing in write.things.values() if thing.name == name)
-        shared = thing.facets.get("attribute:label_id")
-        names = {
-            other.name
-            for other in write.things.values()
-            if shared in self.world.truth.copied
-            and other.facets.get("attribute:label_id") == shared
-        }
-        return frozenset().union(*(write.authors[each, "exists"] for each in {name, *names}))
+    def _makers(self, write: Write) -> frozenset[int]:
+        """Return who made any of the copies: each of them may pass for the first."""
+        names = {thing.name for thing in write.things.values()}
+        copies = filter(self.world.truth.is_copied, names)
+        return frozenset().union(*(write.authors[name, "exists"] for name in copies))
 
     def _not_lost(self, job: int, edit: LabelEdit) -> None:
         """No label leaves its field unless somebody deleted it, and was done with saving."""
         truth = self.world.truth
-        if edit.operation != "removed" or edit.label in truth.copied:
-            return
         name = self._name_of((edit.sample, edit.field, edit.label))
+        if edit.operation != "removed" or truth.is_copied(name):
+            return
         write = truth.at(job, self.observed_us[job])
         assert write is not None
         alive = {thing.name for thing in write.things.values()}
