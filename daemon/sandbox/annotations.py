@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from daemon.sandbox.errors import bad_request, invalid
+from daemon.sandbox.errors import IdTaken, invalid
 from daemon.sandbox.model import KINDS, Annotation, Job, Json, Label
 from daemon.sandbox.state import State
 
@@ -134,10 +134,7 @@ class Writer:
         row_id = self.state.next_id(table) if wanted is None else wanted
         taken = row_id in self.state.taken[table] and row_id not in self.freed[table]
         if taken or row_id in self.given[table]:
-            raise bad_request(
-                f'duplicate key value violates unique constraint "{TABLE_NAMES[table]}_pkey"\n'
-                f"DETAIL:  Key (id)=({row_id}) already exists.\n"
-            )
+            raise IdTaken(TABLE_NAMES[table], row_id)
         self.given[table].add(row_id)
         return row_id
 

@@ -23,6 +23,17 @@ class Refused(SyncError):
         self.body = body
 
 
+class IdTaken(Refused):
+    """An id that another row of the table has."""
+
+    def __init__(self, table: str, row_id: int) -> None:
+        text = (
+            f'duplicate key value violates unique constraint "{table}_pkey"\n'
+            f"DETAIL:  Key (id)=({row_id}) already exists.\n"
+        )
+        super().__init__(400, text)
+
+
 def bad_request(body: object) -> Refused:
     """Make a 400 from the texts of one or more validation errors."""
     return Refused(400, body)

@@ -19,12 +19,14 @@ from typing import TypeAlias
 from daemon.sandbox.faults import Faults
 from daemon.sandbox.journal import Journal
 from daemon.sandbox.model import Delivery, Json, Webhook
-from daemon.sandbox.present import in_stored_order
+from daemon.sandbox.present_webhooks import in_stored_order
 from daemon.sandbox.state import State
 
 # How a send ends where no answer came: refused or cut, and too late.
 NOT_REACHED = 502
 TOO_SLOW = 504
+# A real server keeps all; this one lives in memory.
+DELIVERIES_KEPT = 100_000
 # Pauses before the attempts of 2.73 (cvat, PR 10578), and the statuses below 500 that it repeats.
 RETRY_S = (5.0, 300.0, 1_800.0, 10_800.0, 86_400.0, 86_400.0, 86_400.0, 86_400.0)
 RETRIED_STATUS = (408, 429)
@@ -232,6 +234,8 @@ class Outbox:
         row.created = self.state.now()
         row.updated = self.state.now()
         self.state.deliveries[row.id] = row
+        if len(self.state.deliveries) > DELIVERIES_KEPT:
+            del self.state.deliveries[next(iter(self.state.deliveries))]
 
 
 def payload(signal: Signal, webhook: Webhook, version: str) -> Json:

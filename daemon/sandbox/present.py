@@ -10,7 +10,6 @@ from __future__ import annotations
 from daemon.sandbox.model import (
     Comment,
     Data,
-    Delivery,
     Issue,
     Job,
     Json,
@@ -20,7 +19,6 @@ from daemon.sandbox.model import (
     Spec,
     Task,
     User,
-    Webhook,
 )
 from daemon.sandbox.state import State, as_date
 
@@ -271,57 +269,6 @@ def comment(state: State, row: Comment, base: str) -> Json:
         "created_date": as_date(row.created),
         "updated_date": as_date(row.updated),
     }
-
-
-def webhook(state: State, row: Webhook, base: str, *, last: bool = False) -> Json:
-    """Show a webhook, never its secret; `last` adds how its latest delivery ended."""
-    shown = {
-        "id": row.id,
-        "url": f"{base}/api/webhooks/{row.id}",
-        "target_url": row.target_url,
-        "description": row.description,
-        "type": row.type,
-        "content_type": "application/json",
-        "is_active": row.is_active,
-        "enable_ssl": row.enable_ssl,
-        "created_date": as_date(row.created),
-        "updated_date": as_date(row.updated),
-        "owner": person(state, row.owner, base),
-        "project_id": row.project,
-        "organization": row.organization,
-        "events": row.events,
-    }
-    sent = [each for each in state.deliveries.values() if each.webhook == row.id]
-    if not last or not sent:
-        return shown
-    return shown | {
-        "last_status": sent[-1].status_code,
-        "last_delivery_date": as_date(sent[-1].updated),
-    }
-
-
-def delivery(row: Delivery, *, stored: bool = True) -> Json:
-    """Show a delivery; what was stored comes back with its keys in another order."""
-    return {
-        "id": row.id,
-        "webhook_id": row.webhook,
-        "event": row.event,
-        "status_code": row.status_code,
-        "redelivery": row.redelivery,
-        "created_date": as_date(row.created),
-        "updated_date": as_date(row.updated),
-        "changed_fields": row.changed_fields,
-        "request": in_stored_order(row.request) if stored else row.request,
-        "response": row.response,
-    }
-
-
-def in_stored_order(value: Json) -> Json:
-    """Order keys as PostgreSQL's jsonb does: short names first, then by byte."""
-    if isinstance(value, dict):
-        names = sorted(value, key=lambda name: (len(name.encode()), name.encode()))
-        return {name: in_stored_order(value[name]) for name in names}
-    return [in_stored_order(each) for each in value] if isinstance(value, list) else value
 
 
 def data_meta(data: Data, start: int, stop: int, *, of_job: bool, chunks_updated: int = 0) -> Json:

@@ -9,7 +9,6 @@ from daemon.sandbox import present
 from daemon.sandbox.model import (
     Comment,
     Data,
-    Delivery,
     Issue,
     Job,
     Json,
@@ -24,7 +23,6 @@ from daemon.sandbox.present import (
     label,
     organization,
     person,
-    webhook,
 )
 from daemon.sandbox.state import State, as_date
 
@@ -33,7 +31,6 @@ __all__ = [
     "columns",
     "comment",
     "data_meta",
-    "delivery",
     "full_user",
     "issue",
     "job",
@@ -42,7 +39,6 @@ __all__ = [
     "person",
     "project",
     "task",
-    "webhook",
 ]
 
 
@@ -183,16 +179,6 @@ def data_meta(data: Data, start: int, stop: int, *, of_job: bool, chunks_updated
     head: Json = {"chapters": [] if data.is_video else None}
     head["chunks_updated_date"] = as_date(chunks_updated)
     return head | shown | {"storage": "local", "cloud_storage_id": None}
-
-
-def delivery(row: Delivery, *, stored: bool = True) -> Json:
-    """Show a delivery; each attempt is a row."""
-    shown = present.delivery(row, stored=stored)
-    return _reordered(
-        shown,
-        attempt=("redelivery", row.attempt),
-        request_duration=("redelivery", row.duration_ms),
-    )
 
 
 def columns(row: Project | Task | Job | Issue | Comment) -> Json:

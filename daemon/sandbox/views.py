@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from daemon.sandbox import present, present_2_73
-from daemon.sandbox.model import Data, Delivery, Job, Json, Project, Task, User
+from daemon.sandbox.model import Data, Job, Json, Project, Task, User
 from daemon.sandbox.state import State
 
 
@@ -39,8 +39,6 @@ class Views(Protocol):
     def data_meta(
         self, data: Data, start: int, stop: int, *, of_job: bool, chunks_updated: int
     ) -> Json: ...
-
-    def delivery(self, row: Delivery, *, stored: bool = True) -> Json: ...
 
 
 VIEWS: dict[str, Views] = {"2.15": present, "2.73": present_2_73}

@@ -71,9 +71,15 @@ class Known:
 
     ids: dict[tuple[str, int], int] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    dates: dict[str, str] = field(default_factory=dict)
+    dates_back: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Known:
-        return Known(dict(self.ids), dict(self.texts))
+        return Known(dict(self.ids), self.texts, dict(self.dates), dict(self.dates_back))
+
+    def become(self, other: Known) -> None:
+        """Take over what a trial has learned."""
+        self.ids, self.dates, self.dates_back = other.ids, other.dates, other.dates_back
 
     def learn(self, table: str, theirs: int, ours: int) -> bool:
         """Tell whether two ids may stand for each other, and remember that they do."""
@@ -84,8 +90,8 @@ class Known:
 
         So it shows whether a date moved that should not have, or did not move.
         """
-        left = self.texts.setdefault(theirs, ours)
-        right = self.texts.setdefault(ours, theirs)
+        left = self.dates.setdefault(theirs, ours)
+        right = self.dates_back.setdefault(ours, theirs)
         return left == ours and right == theirs
 
     def id(self, table: str, theirs: int) -> int:
@@ -185,7 +191,7 @@ def _lists(theirs: list[Any], ours: list[Any], known: Known, table: str, at: str
             found = difference(left, candidate, trial, table=table, at=f"{at}[{place}]")
             if found is None:
                 match = candidate
-                known.ids, known.texts = trial.ids, trial.texts
+                known.become(trial)
                 break
             same = known.ids.get((table, _id_of(left))) == _id_of(candidate)
             first = found if same or first is None else first
@@ -196,11 +202,13 @@ def _lists(theirs: list[Any], ours: list[Any], known: Known, table: str, at: str
 
 
 def _texts(theirs: str, ours: str, known: Known, at: str) -> str | None:
-    if theirs == ours or (theirs == "<redacted>" and ours):
+    if theirs == "<redacted>" and ours:
         return None
     if DATE.fullmatch(theirs) and DATE.fullmatch(ours):
         same = known.learn_date(theirs, ours)
         return None if same else f"{at}: date {theirs} is not {ours}, met before as another"
+    if theirs == ours:
+        return None
     if COLOUR.fullmatch(theirs) and COLOUR.fullmatch(ours):
         return None
     if _plain(theirs, known) == _plain(ours, known):

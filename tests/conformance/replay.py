@@ -249,7 +249,7 @@ class Replay:
             return [self._rule(each) for each in rule]
         if isinstance(rule, dict):
             return {name: self._rule(value) for name, value in rule.items()}
-        return self.known.texts.get(rule, rule) if isinstance(rule, str) else rule
+        return self.known.dates.get(rule, rule) if isinstance(rule, str) else rule
 
     def _ours(self, value: Any, table: str) -> Any:
         """Translate the ids of a request."""

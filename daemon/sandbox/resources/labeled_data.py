@@ -7,7 +7,7 @@ from collections.abc import Callable
 from daemon.sandbox.annotations import Reader, Writer, written
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.documents import checked_document
-from daemon.sandbox.errors import invalid
+from daemon.sandbox.errors import IdTaken, crashed, invalid
 from daemon.sandbox.merging import merged
 from daemon.sandbox.model import KINDS, Job, Json, Task
 from daemon.sandbox.resources.jobs import job_of
@@ -137,7 +137,11 @@ async def task_replace(call: Call) -> Reply:
     """Replace the annotations of all jobs; tracks are cut at the jobs' borders."""
     task = task_of(call)
     _no_file(call, FILE_IMPORT)
-    return _write_task(call, task, "replace")
+    try:
+        return _write_task(call, task, "replace")
+    except IdTaken as taken:
+        # Nobody catches the database's error here, as they do everywhere else.
+        raise crashed() from taken
 
 
 @route("PATCH", "/api/tasks/{id}/annotations")

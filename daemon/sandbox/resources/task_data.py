@@ -13,7 +13,7 @@ from PIL import Image
 
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.creation import begin
-from daemon.sandbox.errors import Refused, bad_request, not_found
+from daemon.sandbox.errors import Refused, bad_request, crashed, not_found
 from daemon.sandbox.fields import Check, Missing, boolean, clean, integer, listed, record, text
 from daemon.sandbox.forms import Form, parse_form
 from daemon.sandbox.model import Data, Json, Task, Upload
@@ -24,6 +24,7 @@ from daemon.sandbox.unsupported import CHUNKS, OTHER_SOURCES, VIDEO_FRAMES, unsu
 
 TUS = {"Tus-Resumable": "1.0.0"}
 FILE_BYTES_MAX = 256 * 1024 * 1024
+TASK_BYTES_MAX = 1024 * 1024 * 1024
 PARAMETERS: Check = record(
     image_quality=(integer(lowest=0, highest=100), Missing),
     chunk_size=(integer(lowest=1), None),
@@ -51,7 +52,7 @@ async def upload(call: Call) -> Reply:
         return Reply(202)
     form = _form(call)
     for name, content in form.files:
-        task.upload.files[name] = content
+        _take(task, name, content)
     if "upload-multiple" in call.headers:
         return Reply(200)
     _refuse_other_sources(form)
@@ -59,6 +60,13 @@ async def upload(call: Call) -> Reply:
     if "upload-finish" not in call.headers:
         _open(call, task)
     return await _finish(call, task, sent)
+
+
+def _take(task: Task, name: str, content: bytes) -> None:
+    """Keep a file for a task; raises Refused (413) where its media get too large."""
+    task.upload.files[name] = content
+    if sum(map(len, task.upload.files.values())) > TASK_BYTES_MAX:
+        raise Refused(413, {"detail": "the sandbox keeps media in memory; these are too large"})
 
 
 def _form(call: Call) -> Form:
@@ -178,7 +186,7 @@ async def tus_append(call: Call) -> Reply:
         raise Refused(413, None)
     content += call.raw
     if len(content) == length:
-        task.upload.files[name] = bytes(content)
+        _take(task, name, bytes(content))
         del task.upload.partial[call.ids[1]]
     return Reply(204, headers=TUS | {"Upload-Offset": str(len(content)), "Upload-Filename": name})
 
@@ -236,7 +244,11 @@ async def frame_reply(call: Call, data: Data) -> Reply:
         suffix = name.rpartition(".")[2].lower()
         content_type = {"jpg": "image/jpeg"}.get(suffix, f"image/{suffix}")
         return Reply(body=content, content_type=content_type)
-    smaller = await asyncio.to_thread(_compressed, content, data.image_quality)
+    try:
+        smaller = await asyncio.to_thread(_compressed, content, data.image_quality)
+    except OSError as exc:
+        # The header was whole when the task was made; the picture is not.
+        raise crashed() from exc
     return Reply(body=smaller, content_type="image/jpeg")
 
 

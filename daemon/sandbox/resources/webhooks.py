@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from daemon.sandbox import present
+from daemon.sandbox import present, present_webhooks
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.errors import bad_request, not_found
 from daemon.sandbox.fields import (
@@ -21,7 +21,7 @@ from daemon.sandbox.fields import (
     text,
     url,
 )
-from daemon.sandbox.model import Delivery, Webhook
+from daemon.sandbox.model import Delivery, Json, Webhook
 from daemon.sandbox.query import listing
 from daemon.sandbox.rights import in_scope, may_project, may_webhook, need
 from daemon.sandbox.routes import route
@@ -154,7 +154,7 @@ async def webhooks_create(call: Call) -> Reply:
         updated=state.now(),
     )
     state.webhooks[row.id] = row
-    return Reply(201, present.webhook(state, row, call.base))
+    return Reply(201, present_webhooks.webhook(state, row, call.base))
 
 
 @route("GET", "/api/webhooks")
@@ -175,7 +175,7 @@ async def webhooks_list(call: Call) -> Reply:
         "owner": lambda row: state.users[row.owner].username,
         "updated_date": lambda row: row.updated,
     }
-    show = lambda row: present.webhook(state, row, call.base, last=True)  # noqa: E731
+    show = lambda row: present_webhooks.webhook(state, row, call.base, last=True)  # noqa: E731
     return listing(
         call, rows, fields=fields, show=show, search=("target_url", "owner", "type", "description")
     )
@@ -190,7 +190,7 @@ def _webhook(call: Call) -> Webhook:
 @route("GET", "/api/webhooks/{id}")
 async def webhooks_get(call: Call) -> Reply:
     """Show a webhook and how its last delivery ended."""
-    return Reply(body=present.webhook(call.state, _webhook(call), call.base, last=True))
+    return Reply(body=present_webhooks.webhook(call.state, _webhook(call), call.base, last=True))
 
 
 @route("PATCH", "/api/webhooks/{id}")
@@ -201,7 +201,7 @@ async def webhooks_change(call: Call) -> Reply:
         if name != "content_type":
             setattr(row, name, value)
     row.updated = call.state.now()
-    return Reply(body=present.webhook(call.state, row, call.base))
+    return Reply(body=present_webhooks.webhook(call.state, row, call.base))
 
 
 @route("DELETE", "/api/webhooks/{id}")
@@ -219,13 +219,17 @@ async def webhooks_ping(call: Call) -> Reply:
     sender = present.basic_user(call.user, call.base)
     body = {
         "event": "ping",
-        "webhook": present.webhook(call.state, row, call.base),
+        "webhook": present_webhooks.webhook(call.state, row, call.base),
         "sender": sender,
     }
     delivery = Delivery(0, row.id, "ping", body, redelivery=False, created=0, updated=0)
     status, answer = await call.outbox.attempt(row, json.dumps(body).encode())
     call.outbox.record(delivery, status, answer)
-    return Reply(body=call.views.delivery(delivery, stored=False))
+    return Reply(body=_delivery(call, delivery, stored=False))
+
+
+def _delivery(call: Call, row: Delivery, *, stored: bool = True) -> Json:
+    return present_webhooks.delivery(row, is_new=call.is_new, stored=stored)
 
 
 def _deliveries(call: Call) -> list[Delivery]:
@@ -237,7 +241,7 @@ def _deliveries(call: Call) -> list[Delivery]:
 async def deliveries_list(call: Call) -> Reply:
     """List deliveries, the newest first; they cannot be filtered."""
     no_fields: dict[str, object] = {}
-    return listing(call, _deliveries(call), fields=no_fields, show=call.views.delivery)  # type: ignore[arg-type]
+    return listing(call, _deliveries(call), fields=no_fields, show=lambda row: _delivery(call, row))  # type: ignore[arg-type]
 
 
 def _one(call: Call) -> Delivery:
@@ -251,7 +255,7 @@ def _one(call: Call) -> Delivery:
 @route("GET", "/api/webhooks/{id}/deliveries/{id}")
 async def deliveries_get(call: Call) -> Reply:
     """Show a delivery."""
-    return Reply(body=call.views.delivery(_one(call)))
+    return Reply(body=_delivery(call, _one(call)))
 
 
 @route("POST", "/api/webhooks/{id}/deliveries/{id}/redelivery")

@@ -121,6 +121,19 @@ async def test_a_frame_comes_back_as_it_was_uploaded(world: World) -> None:
     assert world.admin.content.startswith(b"\xff\xd8")
 
 
+async def test_a_picture_that_is_cut_off_crashes_where_it_is_decoded(world: World) -> None:
+    """Its header was enough to make the task; the original still comes as it is."""
+    task = (await world.admin.post("/api/tasks", {"name": "x", "project_id": world.project}))["id"]
+    await world.admin.upload(task, {"a.jpg": jpeg(640, 480)[:700]})
+    path = f"/api/tasks/{task}/data"
+
+    await world.admin.get(path, type="frame", number=0, quality="original")
+    original = world.admin.status
+    await world.admin.get(path, type="frame", number=0, quality="compressed")
+
+    assert (original, world.admin.status) == (200, 500)
+
+
 async def test_a_slow_creation_is_started_until_its_time_has_come() -> None:
     """Jobs appear later than the upload is answered."""
     server = sandbox(faults=Faults(task_creation_s=0.01))

@@ -108,3 +108,17 @@ async def test_different_shapes_in_an_overlap_are_both_shown(world: World, video
     shown = await world.admin.get(f"/api/tasks/{video}/annotations")
 
     assert len(shown["shapes"]) == 3
+
+
+async def test_a_document_of_a_whole_task_cannot_be_put_back_over_overlaps(
+    world: World, video: int
+) -> None:
+    """One id would be in two jobs; there, the database's error is a 500."""
+    path = f"/api/tasks/{video}/annotations"
+    await world.admin.put(path, {"shapes": [world.box(frame=6)]})
+    document = await world.admin.get(path)
+
+    await world.admin.put(path, document)
+
+    assert world.admin.status == 500
+    assert len((await world.admin.get(path))["shapes"]) == 1
