@@ -102,12 +102,9 @@ class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sublabels: tuple[LabelSpec, ...] = ()
 
 
+_KINDS: dict[type, Kind] = {Tag: "tag", Shape: "shape", Track: "track"}
+
+
 def kind_of(annotation: Annotation) -> Kind:
     """Name the kind of an annotation; with its id it is the key of it in its job."""
-    match annotation:
-        case Tag():
-            return "tag"
-        case Shape():
-            return "shape"
-        case Track():
-            return "track"
+    return _KINDS[type(annotation)]
