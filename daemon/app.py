@@ -270,9 +270,9 @@ async def open_app(
 
 def know_all_events() -> tuple[ModuleType, ...]:
     """Import every event type: a log can be read then that holds any of them."""
-    from events import dataset, job, run, server
+    from events import dataset, job, log, run, server
 
-    return dataset, job, run, server
+    return dataset, job, log, run, server
 
 
 async def _within(limit_s: float, close: Callable[[], Awaitable[None]]) -> None:

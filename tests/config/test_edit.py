@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,28 @@ def test_the_first_dataset_makes_the_file(tmp_path: Path):
     edit.add(path, "datasets", "cars", {"manifest": "/c"})
 
     assert "cars" in load(path).datasets
+
+
+def test_a_disk_that_fails_in_the_middle_leaves_the_old_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Never half written: the new text takes the old one's place in one step, or not at all."""
+
+    def fails(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(OSError, match="No space left"):
+        edit.add(path, "datasets", "cars", {"manifest": "/c"})
+
+    assert path.read_text() == TEXT
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_two_edits_at_once_both_arrive(path: Path):
+    """Two terminals, or a script that does not wait."""
+    with ThreadPoolExecutor() as pool:
+        for number in range(20):
+            pool.submit(edit.add, path, "datasets", f"d{number}", {"manifest": "/d"})
+
+    assert len(load(path).datasets) == 21

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from click.shell_completion import ShellComplete
@@ -166,6 +167,37 @@ def test_a_server_is_declared_with_its_password_out_of_sight(desk: Desk):
     assert listed.objects[0]["login"] == "password"
     assert "password" not in desk.config.read_text()
     assert "admin\n" in (desk.folder / "credentials/servers.main.password").read_text()
+
+
+def test_a_server_may_be_used_by_token_or_by_basic_login_too(desk: Desk):
+    """Some have no password to give away, some stand behind a proxy that wants one each time."""
+    with sandbox() as url:
+        login = Request(
+            f"{url}/api/auth/login",
+            data=b'{"username": "annotator1", "password": "pw1"}',
+            headers={"Content-Type": "application/json"},
+        )
+        with urlopen(login) as answer:
+            key = json.load(answer)["key"]
+        desk.run("server", "add", "token", url, "--token", typed=f"{key}\n")
+        desk.run("server", "add", "basic", url, "--user", "annotator2", typed="pw2\n")
+        desk.config.write_text(desk.config.read_text() + "basic = true\n")
+        reached = [desk.run("server", "test", name, "--json") for name in ("token", "basic")]
+    listed = desk.run("server", "ls", "--json")
+
+    assert [ran.objects[0]["user"] for ran in reached] == ["annotator1", "annotator2"]
+    assert {found["name"]: found["login"] for found in listed.objects} == {
+        "token": "token",
+        "basic": "basic",
+    }
+
+
+def test_two_ways_to_log_in_are_one_too_many(desk: Desk):
+    """A usage error, before anything is asked or written."""
+    ran = desk.run("server", "add", "main", "http://x", "--user", "a", "--token")
+
+    assert ran.code == 2
+    assert "exclude each other" in ran.err
 
 
 def test_a_wrong_password_is_told_and_never_shown(desk: Desk):

@@ -122,7 +122,8 @@ def start(tmp_path: Path) -> Start:
                 )
         finally:
             await asyncio.to_thread(bodies.close)
-            await projections.close()
+            if not projections._closed:
+                await projections.close()
             await kept.close()
 
     return started

@@ -451,3 +451,15 @@ def _head(length: str, signature: str = "") -> bytes:
         "POST /webhooks/cvat/main HTTP/1.1\r\nHost: x\r\n"
         f"{SIGNATURE_HEADER}: {signature}\r\n{length}\r\n\r\n"
     ).encode()
+
+
+async def test_a_daemon_whose_tables_are_gone_is_alive_and_not_ready(daemon: Daemon):
+    """What cannot answer questions should not be sent any; restarting it is another decision."""
+    await daemon.projections.close()
+
+    health = await daemon.session.get(f"{daemon.address}/healthz")
+    ready = await daemon.session.get(f"{daemon.address}/readyz")
+    posted = await daemon.post(delivery())
+
+    assert (health.status, ready.status, posted.status) == (200, 503, 503)
+    assert (await ready.json())["ready"] is False
