@@ -47,14 +47,16 @@ class Annotators:
         # The journal holds what is written. Without names nobody could count from it alone.
         self.sandbox.journal.write({"job": job, "labels": labels})
 
-    async def begin(self, project: int, jobs: Sequence[int]) -> None:
+    async def begin(self) -> None:
         """Log in. Ben leads the project; the jobs are Ana's, so both may save all of them."""
-        self.jobs = jobs
         for editor in (self.boss, self.ana, self.ben):
             await editor.login(self._users[editor.name])
+        jobs = (await self.boss.ask("GET", "/api/jobs?sort=id"))["results"]
+        self.jobs = [job["id"] for job in jobs]
         ana, ben = [(await one.ask("GET", "/api/users/self"))["id"] for one in (self.ana, self.ben)]
+        project = jobs[0]["project_id"]
         await self.boss.ask("PATCH", f"/api/projects/{project}", {"assignee_id": ben})
-        for job in jobs:
+        for job in self.jobs:
             await self.boss.ask("PATCH", f"/api/jobs/{job}", {"assignee": ana})
 
     def last(self) -> list[Seen]:
@@ -82,7 +84,7 @@ class Annotators:
         )
         return Seen(job, self.ana.dates[job])
 
-    async def save_side_by_side(self) -> None:
+    async def save_side_by_side(self) -> Seen:
         """Two people save one job in the same second."""
         job = self.jobs[0]
         boxes, _ = await self._open(job)
@@ -92,6 +94,7 @@ class Annotators:
         await self.ben.save(job, update=[self.ben.relabelled(job, boxes[2], "bus")])
         self.teller.says(f"ana moves a box of job {job} and says that a car is parked;")
         self.teller.says("    ben gives a box of the same job another class, in the same second")
+        return Seen(job, self.ben.dates[job])
 
     async def lose_a_webhook(self) -> Seen:
         """Delete a box; the network drops the delivery that would tell."""

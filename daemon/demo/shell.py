@@ -80,13 +80,22 @@ class Shell:
                 start_new_session=True,
             )  # fmt: skip
         try:
-            async with asyncio.timeout(START_S), aiohttp.ClientSession(url) as session:
-                while not await _is_ready(session):
+            async with asyncio.timeout(START_S):
+                while await self.head(url) is None:
                     if self.daemon.returncode is not None:
                         raise self._not_up("the daemon ended as soon as it was started")
                     await asyncio.sleep(LOOK_S)
         except TimeoutError as exc:
             raise self._not_up("the daemon was not ready in time") from exc
+
+    async def head(self, url: str) -> int | None:
+        """Return the last position of the log as the daemon tells it, None while it is not up."""
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as response:
+                found = await response.json()
+                return int(found["position"]) if response.status == 200 else None
+        except aiohttp.ClientError:
+            return None
 
     def _not_up(self, what: str) -> DaemonTrouble:
         said = (self.folder / "daemon.log").read_text(errors="replace").splitlines()[-3:]
@@ -158,14 +167,6 @@ async def end(process: Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-async def _is_ready(session: aiohttp.ClientSession) -> bool:
-    try:
-        async with session.get("/readyz") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
 
 
 def _environment() -> dict[str, str]:
