@@ -56,6 +56,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     refused       how many of its samples have media that are not opened
     rejected      why the manifest seen after it was not taken; "" if there was none
     acknowledged  digest of a manifest whose removals a person accepted
+    unfinished    events of a scan came after the last ManifestScanned: it died half-way
     """
 
     dataset: str
@@ -68,6 +69,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     rejected: str = ""
     rejected_digest: str = ""
     acknowledged: str = ""
+    unfinished: bool = False
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,11 +184,15 @@ def _added(tables: Tables, at: Recorded, fact: SamplesAdded) -> None:
         tables.put(SAMPLES, Sample(dataset=dataset, sample=sample, order=order, document=members))
         tables.put(SAMPLES_IN_ORDER, SampleInOrder(dataset=dataset, order=order, sample=sample))
         _put_scanned(tables, dataset, sample, document, digest_of(members, labels))
-    tables.put(SCANS, msgspec.structs.replace(scan, order_next=order_next, samples=samples))
+    tables.put(
+        SCANS,
+        msgspec.structs.replace(scan, order_next=order_next, samples=samples, unfinished=True),
+    )
 
 
 def _samples_changed(tables: Tables, at: Recorded, fact: SamplesChanged) -> None:
     dataset = dataset_of(at.stream)
+    _begun(tables, dataset)
     for change in fact.changes:
         _change_sample(tables, dataset, change)
         scanned = tables.get(SCANNED_DOCUMENTS, dataset, change.sample)
@@ -207,11 +213,12 @@ def _removed(tables: Tables, at: Recorded, fact: SamplesRemoved) -> None:
             tables.delete(SAMPLES_IN_ORDER, dataset, row.order)
             samples -= 1
         _delete_scanned(tables, dataset, sample)
-    tables.put(SCANS, msgspec.structs.replace(scan, samples=samples))
+    tables.put(SCANS, msgspec.structs.replace(scan, samples=samples, unfinished=True))
 
 
 def _labels_changed(tables: Tables, at: Recorded, fact: DatasetLabelsChanged) -> None:
     dataset = dataset_of(at.stream)
+    _begun(tables, dataset)
     for sample, changes in groupby(fact.changes, key=lambda change: change.sample):
         row = tables.get(SCANNED_DOCUMENTS, dataset, sample)
         if row is not None:
@@ -220,6 +227,7 @@ def _labels_changed(tables: Tables, at: Recorded, fact: DatasetLabelsChanged) ->
 
 def _seen(tables: Tables, at: Recorded, fact: SamplesSeen) -> None:
     dataset = dataset_of(at.stream)
+    _begun(tables, dataset)
     for document in fact.samples:
         _put_scanned(tables, dataset, _id_of(document), document)
     for sample in fact.gone:
@@ -228,6 +236,7 @@ def _seen(tables: Tables, at: Recorded, fact: SamplesSeen) -> None:
 
 def _conflict(tables: Tables, at: Recorded, fact: ScanConflictRaised) -> None:
     dataset = dataset_of(at.stream)
+    _begun(tables, dataset)
     for conflict in fact.conflicts:
         row = OpenScanConflict(
             dataset=dataset, id=conflict.id, conflict=conflict, position=at.position
@@ -253,6 +262,7 @@ def _scanned(tables: Tables, at: Recorded, fact: ManifestScanned) -> None:
         rejected="",
         rejected_digest="",
         acknowledged="",
+        unfinished=False,
     )
     tables.put(SCANS, scan)
     for old in tables.scan(REFUSED_MEDIA, dataset):
@@ -274,6 +284,12 @@ def _acknowledged(tables: Tables, at: Recorded, fact: ManifestAcknowledged) -> N
 
 def _scan(tables: Tables, dataset: str) -> Scan:
     return tables.get(SCANS, dataset) or Scan(dataset=dataset)
+
+
+def _begun(tables: Tables, dataset: str) -> None:
+    scan = _scan(tables, dataset)
+    if not scan.unfinished:
+        tables.put(SCANS, msgspec.structs.replace(scan, unfinished=True))
 
 
 def _id_of(document: Document) -> str:

@@ -128,7 +128,7 @@ class _Scan:
     actor: str | None
 
     async def run(self, seen: Look | None, scratch: Path | None) -> ScanReport:
-        files = await asyncio.to_thread(look, self.source)
+        files = await self._look()
         if files == seen:
             return ScanReport(dataset=self.source.dataset, outcome="unchanged", looked_at=files)
         now_ns = self.clock.now_us() * 1_000
@@ -141,12 +141,16 @@ class _Scan:
             reading = await until_stopped(
                 lambda stopped: read_samples(self.source, metadata, spool, stopped=stopped)
             )
-            if await asyncio.to_thread(look, self.source) != files:
+            if await self._look() != files:
                 raise ManifestChanged(
                     "the manifest changed while it was read",
                     hint="nothing was changed; it is read again once it is quiet",
                 )
             return await self._take(spool, metadata, reading, last, base_at, files)
+
+    async def _look(self) -> Look:
+        now_ns = self.clock.now_us() * 1_000
+        return await asyncio.to_thread(look, self.source, now_ns=now_ns)
 
     async def reject(self, refused: ManifestRefused) -> ScanReport:
         """Record why the manifest is not taken, unless that was the last that was recorded."""
@@ -177,7 +181,7 @@ class _Scan:
             refused_media=reading.refused_media,
             looked_at=files,
         )
-        if reading.digest == last.digest and not last.rejected:
+        if reading.digest == last.digest and not last.rejected and not last.unfinished:
             return report
         before, gone = await asyncio.to_thread(spool.counts)
         if gone > before * self.settings.removed_share_max and last.acknowledged != reading.digest:

@@ -152,7 +152,9 @@ class ExportFolder:
         with (self._new / METADATA).open("xb") as file:
             file.write(spelled(metadata))
             _sync_and_close(file)
-        _sync_folder(self._new)
+        for folder in (self._new / "data", self._new):
+            if folder.exists():
+                _sync_folder(folder)
         old = self._folder.with_name(f"{self._new.name}.old")
         if overwrite and self._folder.exists():
             self._folder.rename(old)

@@ -70,7 +70,7 @@ def read_metadata(folder: Path, *, dataset: str) -> Metadata:
 def read_samples(folder: Path) -> Iterator[Document]:
     """Yield the samples' documents in the manifest's order. Raises ManifestBroken."""
     path = folder / "samples.json"
-    if path.is_file():
+    if path.exists():
         with path.open("rb") as file:
             yield from jsonstream.documents(file, key="samples", file=path.name)
         return

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from PIL import Image, UnidentifiedImageError
-
 from events.errors import SyncError
 
 PATH_CHARS_MAX: Final = 4_096
@@ -115,6 +113,8 @@ def image_size(file: BinaryIO) -> tuple[int, int]:
 
     Raises MediaRefused when it is no image that can be read, or one above IMAGE_PIXELS_MAX.
     """
+    from PIL import Image, UnidentifiedImageError  # a sixth of a second: not at every start
+
     try:
         with warnings.catch_warnings():
             # Pillow warns from 2^26 pixels on; the limit here is ours.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -12,6 +13,10 @@ from daemon.manifests.errors import ManifestBroken, ManifestBusy, ManifestMissin
 METADATA: Final = "metadata.json"
 # FiftyOne writes metadata.json after these (and deletes the folder before it begins).
 _BEFORE_METADATA: Final = ("samples.json", "frames.json", "samples", "frames")
+
+# An export without its metadata.json counts as unfinished for that long after the last change.
+UNFINISHED_S: Final = 60
+ENTRIES_MAX: Final = 1_000
 
 Format = Literal["fiftyone", "cvat"]
 
@@ -50,16 +55,17 @@ class Seen(NamedTuple):
 Look = tuple[Seen, ...]
 
 
-def look(source: Source) -> Look:
+def look(source: Source, *, now_ns: int) -> Look:
     """Look at a manifest's files without opening them.
 
     Raises ManifestMissing when there is no manifest, or the file system does not answer;
-    ManifestBusy when a FiftyOne export is there in parts.
+    ManifestBusy when a FiftyOne export is there in parts and something happened a moment ago;
+    ManifestBroken when a name is no file.
     """
     try:
         if source.format == "cvat":
             return (_seen(source.manifest),)
-        return _look_at_export(source.manifest)
+        return _look_at_export(source.manifest, now_ns)
     except OSError as exc:
         raise ManifestMissing(
             "the manifest is not there or cannot be read",
@@ -93,20 +99,27 @@ def written_at_us(seen: Look) -> int:
     return max(one.mtime_ns for one in seen) // 1_000
 
 
-def _look_at_export(folder: Path) -> Look:
-    seen = [_seen(folder / name) for name in _BEFORE_METADATA if (folder / name).exists()]
-    samples = [one for one in seen if one.name.startswith("samples")]
-    if not (folder / METADATA).exists() and next(folder.iterdir(), None) is not None:
-        raise ManifestBusy("an export without its metadata.json", manifest=str(folder))
-    metadata = _seen(folder / METADATA)
-    if not samples:
-        raise ManifestBusy("an export without its samples", manifest=str(folder))
-    return (metadata, *seen)
+def _look_at_export(folder: Path, now_ns: int) -> Look:
+    names = [name for name in (METADATA, *_BEFORE_METADATA) if (folder / name).exists()]
+    if METADATA in names and any(name.startswith("samples") for name in names):
+        return tuple(_seen(folder / name) for name in names)
+    inside = [one.lstat().st_mtime_ns for one in islice(folder.iterdir(), ENTRIES_MAX)]
+    changed_ns = max([folder.stat().st_mtime_ns, *inside])
+    if inside and abs(now_ns - changed_ns) < UNFINISHED_S * 10**9:
+        raise ManifestBusy("the export is not finished", manifest=str(folder))
+    raise ManifestMissing(
+        "the folder holds no finished FiftyOneDataset export",
+        manifest=str(folder),
+        found=names,
+        hint="nothing was removed; metadata.json and samples.json are needed",
+    )
 
 
 def _seen(path: Path) -> Seen:
     found = path.stat()
     if not stat.S_ISDIR(found.st_mode):
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            raise ManifestBroken("not a file", manifest=str(path), hint="nothing was changed")
         return Seen(path.name, found.st_size, found.st_mtime_ns, found.st_ino)
     with os.scandir(path) as entries:
         inside = [found, *(entry.stat() for entry in entries)]

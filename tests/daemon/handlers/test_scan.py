@@ -331,7 +331,7 @@ async def test_a_missing_manifest_is_recorded_once_and_removes_nothing(
     before = await scanned.head()
     shutil.rmtree(folder)
     if gone == "mount":
-        folder.mkdir()
+        folder.mkdir()  # the mount point itself is still there
     elif gone == "rights":
         folder.write_text("")  # even root gets ENOTDIR for what lies below
 
@@ -481,6 +481,60 @@ async def test_a_scan_that_died_half_way_is_healed_by_the_next(
     assert sum(isinstance(fact, SamplesRemoved) for fact in facts) == 1
     assert sum(isinstance(fact, SamplesChanged) for fact in facts) == 1
     assert (await scanned.scan()).outcome == "unchanged"
+
+
+async def test_what_a_dead_scan_left_is_taken_back_with_the_manifest(
+    scanned: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest is again what the last whole scan saw; the dataset must be, too."""
+    tagged = birds()
+    tagged[0]["tags"] = ["x"]
+    export(scanned.settings.manifest, tagged)
+    append = scanned.store.append
+
+    async def dies(events: Any, **options: Any) -> Any:
+        if isinstance(events[0].fact, ManifestScanned):
+            raise InterruptedError
+        return await append(events, **options)
+
+    monkeypatch.setattr(scanned.store, "append", dies)
+    with pytest.raises(InterruptedError):
+        await scanned.scan()
+    monkeypatch.undo()
+    left = (await scanned.sample(1))["tags"]
+    export(scanned.settings.manifest, birds())
+    report = await scanned.scan()
+
+    assert left == ["x"]
+    assert (report.outcome, report.changed) == ("taken", 1)
+    assert (await scanned.sample(1))["tags"] == []
+    assert (await scanned.scan()).outcome == "unchanged"
+
+
+async def test_a_folder_that_stays_without_metadata_is_told(scanned: World) -> None:
+    """A wrong path must not look like an export that takes its time."""
+    folder = scanned.settings.manifest
+    (folder / "metadata.json").unlink()
+    soon = await scanned.scan()
+    for one in (*folder.iterdir(), folder):
+        os.utime(one, (WRITTEN_AT_S, WRITTEN_AT_S))
+    late = await scanned.scan()
+
+    assert (soon.outcome, late.outcome) == ("waiting", "rejected")
+    assert "no finished" in late.reason
+
+
+@pytest.mark.parametrize("name", ["samples.json", "metadata.json"])
+async def test_a_pipe_in_place_of_a_file_holds_up_nobody(scanned: World, name: str) -> None:
+    """Opening it would wait for ever."""
+    path = scanned.settings.manifest / name
+    path.unlink()
+    os.mkfifo(path)
+    os.utime(path, (WRITTEN_AT_S, WRITTEN_AT_S))
+
+    report = await scanned.scan()
+
+    assert report.outcome == "rejected"
 
 
 async def test_a_merge_in_between_makes_the_scan_decide_again(
