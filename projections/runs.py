@@ -98,6 +98,7 @@ class RunTaskRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     samples: tuple[str, ...] = ()
     nonce: str = ""
     task: int | None = None
+    created_date: str = ""
     jobs: tuple[JobRange, ...] = ()
 
 
@@ -307,7 +308,7 @@ def _task_intended(tables: Tables, at: Recorded, fact: TaskCreationIntended) -> 
 
 
 def _task_created(tables: Tables, at: Recorded, fact: TaskCreated) -> None:
-    _task_set(tables, at, fact.index, task=fact.task)
+    _task_set(tables, at, fact.index, task=fact.task, created_date=fact.created_date)
 
 
 def _media(tables: Tables, at: Recorded, fact: MediaUploaded) -> None:
@@ -628,7 +629,7 @@ def _carried(facets: Facets, old: Facets, new: Facets) -> Facets:
 
 RUNS_FOLD = Fold(
     name="runs",
-    revision=3,
+    revision=4,
     tables=(
         RUNS, RUN_TASKS, RUN_FRAMES, RUN_JOBS, TRACKED, TRACKED_IDS, PARTS, WAITING, UNSENT,
     ),

@@ -153,8 +153,7 @@ class Annotate:
             project = found[0]["id"]
             await self._add_labels(run, project)
         else:
-            spec = {"name": name, "labels": labels_to_wire(run.labels)}
-            project = (await self.cvat.create_project(spec))["id"]
+            project = await self._create_project(run, name)
         webhook = await install_hook(self.cvat, project, self.hook) if self.hook else None
         linked = ProjectLinked(
             project=project,
@@ -163,6 +162,16 @@ class Annotate:
             webhook=webhook,
         )
         await self._record(run, linked)
+
+    async def _create_project(self, run: runs.RunRow, name: str) -> int:
+        try:
+            spec = {"name": name, "labels": labels_to_wire(run.labels)}
+            return int((await self.cvat.create_project(spec))["id"])
+        except OutcomeUnknown:
+            found = [row["id"] async for row in self.cvat.projects(name=name)]
+            if not found:
+                raise
+            return int(found[0])
 
     async def _add_labels(self, run: runs.RunRow, project: int) -> None:
         """Add to an existing project the labels and attributes of the run that it lacks."""
@@ -186,6 +195,7 @@ class Annotate:
         for _ in range(TASK_TRIES_MAX):
             if task.jobs and task.task is not None:
                 await self._fill_jobs(run, [span.job for span in task.jobs])
+                await self._drop_twins(task.nonce, task.task)
                 await self._set_subset(task.task)
                 return
             task = await self._made(run, task)
@@ -238,6 +248,12 @@ class Annotate:
         except (MediaFailed, NotFound):
             return False
         return True
+
+    async def _drop_twins(self, nonce: str, task: int) -> None:
+        """Delete what a request made that was given up for lost, and was carried out later."""
+        async for row in self.cvat.tasks(subset=nonce):
+            if row["id"] != task:
+                await gone(self.cvat, row["id"])
 
     async def _set_subset(self, task: int) -> None:
         """Take the nonce off a complete task; twice is as once."""
@@ -412,10 +428,9 @@ def _run_job(tables: Tables, *, key: tuple[str, int]) -> runs.RunJobRow | None:
 
 async def install_hook(cvat: CvatApi, project: int, hook: Hook) -> int:
     """Return the project's webhook that reaches us, made where there is none yet."""
-    async for row in cvat.webhooks(project=project):
-        if row.get("target_url") == hook.target_url:
-            await cvat.patch_webhook(row["id"], {"secret": hook.secret, "is_active": True})
-            return int(row["id"])
+    if (known := await _installed(cvat, project, hook)) is not None:
+        await cvat.patch_webhook(known, {"secret": hook.secret, "is_active": True})
+        return known
     offered = await cvat.webhook_events("project")
     spec = {
         "target_url": hook.target_url,
@@ -428,7 +443,19 @@ async def install_hook(cvat: CvatApi, project: int, hook: Hook) -> int:
         "is_active": True,
         "events": sorted(HOOK_EVENTS & offered),
     }
-    return int((await cvat.create_webhook(spec))["id"])
+    try:
+        return int((await cvat.create_webhook(spec))["id"])
+    except OutcomeUnknown:
+        if (made := await _installed(cvat, project, hook)) is None:
+            raise
+        return made
+
+
+async def _installed(cvat: CvatApi, project: int, hook: Hook) -> int | None:
+    async for row in cvat.webhooks(project=project):
+        if row.get("target_url") == hook.target_url:
+            return int(row["id"])
+    return None
 
 
 def plain_names(paths: Sequence[Path]) -> list[str]:

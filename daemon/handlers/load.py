@@ -21,8 +21,8 @@ from events.run import (
 )
 from projections import jobs, merge, runs
 from projections.decision import Decision
+from projections.run_keys import UnknownRun
 from projections.tables import Tables
-from projections.upload import UnknownRun
 
 Answer = TypeVar("Answer")
 SETTLE_TRIES_MAX: Final = 5

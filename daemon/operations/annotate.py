@@ -13,7 +13,7 @@ from daemon.operations.registry import Json, operation
 from daemon.operations.run import describe
 from events.annotations import AttributeSpec
 from events.run import LabelType, Policy, Tripwire
-from projections import runs
+from projections.run_keys import known_run
 from projections.upload import AnnotateRequest, FieldRequest, Selection, request_run
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class AnnotateArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def annotate(app: App, args: AnnotateArgs) -> AsyncGenerator[Json, None]:
     """Ask for a run and carry it to the end; an interrupted one goes on where it stopped."""
     asked = _asked(app, args)
-    known = await app.projections.ask(lambda tables: tables.get(runs.RUNS, args.dataset, args.key))
+    known = await app.projections.ask(lambda tables: known_run(tables, args.dataset, args.key))
     if known is None or known.opened or args.dry_run:
         # Also for a key that is taken: the decision says so.
         decision = await app.projections.ask(lambda tables: request_run(tables, asked))
@@ -68,7 +68,7 @@ async def annotate(app: App, args: AnnotateArgs) -> AsyncGenerator[Json, None]:
         handler = await wiring.annotate(app, server, args.dataset, progress)
         if known is None:
             await handler.request(asked)
-        await handler.resume(args.dataset, args.key)
+        await handler.resume(args.dataset, known.key if known else args.key)
         return await app.projections.ask(lambda tables: describe(tables, args.dataset, args.key))
 
     async for found in with_progress(carry):

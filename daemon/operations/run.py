@@ -10,17 +10,18 @@ import msgspec
 
 from daemon.operations.registry import Json, operation
 from projections import jobs, merge, runs
+from projections.run_keys import find_run
 from projections.tables import Tables
-from projections.upload import UnknownRun
 
 if TYPE_CHECKING:
     from daemon.app import App
 
 
 class ListRuns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Runs of one dataset, or of all."""
+    """Runs of one dataset, or of all; those whose record was closed only when asked for."""
 
     dataset: str | None = None
+    deleted: bool = False
 
 
 class NamedRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +37,8 @@ async def ls(app: App, args: ListRuns) -> AsyncGenerator[Json, None]:
 
     def found(tables: Tables) -> list[Json]:
         prefix = [args.dataset] if args.dataset else []
-        return [summary(tables, run) for run in tables.scan(runs.RUNS, *prefix)]
+        rows = tables.scan(runs.RUNS, *prefix)
+        return [summary(tables, run) for run in rows if args.deleted or not run.deleted]
 
     for run in await app.projections.ask(found):
         yield run
@@ -71,24 +73,17 @@ def state_of(run: runs.RunRow) -> str:
     """Name the state of a run."""
     if run.deleted:
         return "deleted"
-    if run.cleaned_up:
-        return "cleaned up"
+    if run.cleaning:
+        return "cleaned up" if run.cleaned_up else "being cleaned up"
     return "open" if run.opened else "interrupted"
 
 
 def describe(tables: Tables, dataset: str, key: str) -> Json:
     """Return everything about a run. Raises UnknownRun."""
-    run = tables.get(runs.RUNS, dataset, key)
-    if run is None:
-        raise UnknownRun(
-            "the dataset has no annotation run under this key",
-            dataset=dataset,
-            key=key,
-            hint="see `labeltrail run ls`",
-        )
-    spans = [span for task in tables.scan(runs.RUN_TASKS, dataset, key) for span in task.jobs]
+    run = find_run(tables, dataset, key)
+    spans = [span for task in tables.scan(runs.RUN_TASKS, dataset, run.key) for span in task.jobs]
     waiting = Counter(
-        row.what for row in tables.scan(runs.WAITING, dataset, key) if not row.settled
+        row.what for row in tables.scan(runs.WAITING, dataset, run.key) if not row.settled
     )
     return {
         **summary(tables, run),
@@ -97,7 +92,7 @@ def describe(tables: Tables, dataset: str, key: str) -> Json:
         "jobs": [_job(tables, run.request.server, span.job) for span in spans],
         "unsent": [
             {"sample": row.sample, "field": row.field, "label": row.label, "reason": row.reason}
-            for row in tables.scan(runs.UNSENT, dataset, key)
+            for row in tables.scan(runs.UNSENT, dataset, run.key)
         ],
         "waits_for": dict(waiting),
     }
