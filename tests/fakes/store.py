@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from daemon.ports.store import NOTHING_EXPECTED, Appended, EventStore, LogReader
 from events.envelope import NewEvent
@@ -13,16 +14,21 @@ class ProcessDied(BaseException):
     """The process is gone. No `except Exception` may survive it."""
 
 
+Step = Literal["append", "appended", "request"]
+
+
 @dataclass
 class Life:
-    """What dies together. `dies_at`: the append, counted from 1, that is the last.
+    """What dies together.
 
-    after  the last append is on disk, and nobody is told
+    dies_at  the step, counted from 1, that is the last
+    step     which steps are counted: appends before they are written, appends when they are on
+             disk and nobody was told, or requests (each is two steps: on its way, and answered)
     """
 
     dies_at: int | None = None
-    after: bool = False
-    appends: int = 0
+    step: Step = "append"
+    steps: int = 0
     dead: bool = False
     mourners: list[Callable[[], None]] = field(default_factory=list)
 
@@ -31,11 +37,17 @@ class Life:
         if self.dead:
             raise ProcessDied
 
-    def end(self) -> None:
-        """Die now."""
-        self.dead = True
-        for mourn in self.mourners:
-            mourn()
+    def reach(self, step: Step) -> None:
+        """Come to a step; raise ProcessDied where it is the last."""
+        self.check()
+        if step != self.step:
+            return
+        self.steps += 1
+        if self.steps == self.dies_at:
+            self.dead = True
+            for mourn in self.mourners:
+                mourn()
+            raise ProcessDied
 
 
 class DyingStore:
@@ -48,17 +60,9 @@ class DyingStore:
     async def append(
         self, events: Sequence[NewEvent], *, expects: Mapping[str, int] = NOTHING_EXPECTED
     ) -> Appended:
-        self._life.check()
-        self._life.appends += 1
-        last = self._life.appends == self._life.dies_at
-        if last and not self._life.after:
-            self._life.end()
-            raise ProcessDied
+        self._life.reach("append")
         appended = await self._disk.append(events, expects=expects)
-        self._life.check()
-        if last:
-            self._life.end()
-            raise ProcessDied
+        self._life.reach("appended")
         return appended
 
     async def head(self) -> int:

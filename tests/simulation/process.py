@@ -70,10 +70,9 @@ class Process:
         )
 
     async def _pause(self) -> None:
-        self.life.check()
         if self.latency:
             await self.world.clock.sleep(self.dice.uniform(0, LATENCY_MAX_S))
-        self.life.check()
+        self.life.reach("request")
 
     def _hear(self, server: str, delivery: DeliveryReceived) -> None:
         if delivery.job is not None:

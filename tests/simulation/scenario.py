@@ -8,7 +8,7 @@ from pathlib import Path
 
 from events.run import Policy
 from tests.fakes.clock import run_virtual
-from tests.fakes.store import Life
+from tests.fakes.store import Life, Step
 from tests.simulation import checks
 from tests.simulation.annotator import Annotator
 from tests.simulation.process import Process
@@ -41,25 +41,27 @@ async def _scenario(world: World, *, deaths: int, saves: int) -> Counter[str]:
             if await process.live(_use(process, work, policy)):
                 break
             left -= 1
-            world.counts["deaths"] += 1
+            world.counts[f"deaths: {life.step}"] += 1
             await world.clock.sleep(rng.choice((0.0, 1.0, 30.0)))
         await _check(world, witness, process)
     return world.counts
 
 
 def _life(world: World, left: int) -> Life:
-    dies_at = world.rng.randint(1, 30) if left > 0 else None
-    return Life(dies_at=dies_at, after=world.rng.random() < 0.5)
+    step: Step = world.rng.choice(("append", "appended", "request"))
+    most = 150 if step == "request" else 30
+    return Life(dies_at=world.rng.randint(1, most) if left > 0 else None, step=step)
 
 
 async def _until_annotated(world: World, policy: Policy, deaths: int) -> int:
     left = deaths
     while True:
-        process = Process(world, _life(world, left))
+        life = _life(world, left)
+        process = Process(world, life)
         if await process.live(process.annotate(policy), listen=False):
             return left
         left -= 1
-        world.counts["deaths"] += 1
+        world.counts[f"deaths: {life.step}"] += 1
 
 
 async def _use(process: Process, work: asyncio.Future[list[None]], policy: Policy) -> None:
