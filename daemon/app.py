@@ -20,7 +20,6 @@ from daemon.clock import Clock, SystemClock
 from events.errors import SyncError
 
 if TYPE_CHECKING:
-    from daemon.cvat.server import Credentials
     from daemon.ports.cvat import CvatApi
     from daemon.ports.projections import Projections
     from daemon.ports.store import EventStore
@@ -199,9 +198,12 @@ class App:
 
     async def cvat(self, name: str) -> CvatApi:
         """Return the client of a server, made on first use. Raises UnknownServer."""
+        from daemon.cvat.declared import connect_declared
+
         async with self._shared.connecting:
             if name not in self._shared.clients:
-                self._shared.clients[name] = await _connect(name, self.server(name), self.clock)
+                client = await connect_declared(name, self.server(name), self.clock)
+                self._shared.clients[name] = client
             return self._shared.clients[name]
 
     async def reload(self) -> None:
@@ -326,35 +328,3 @@ async def _open_projections(app: App) -> Projections:
     from projections.folds import FOLDS
 
     return await SqliteProjections.open(app.folder / PROJECTIONS_NAME, app.store, FOLDS)
-
-
-async def _connect(name: str, server: Server, clock: Clock) -> CvatApi:
-    from daemon.cvat.client import connect
-    from daemon.cvat.server import ServerConfig
-
-    return await connect(
-        ServerConfig(
-            name=name,
-            url=server.url,
-            credentials=_credentials(server),
-            organization=server.organization,
-            headers={key: value.get_secret_value() for key, value in server.headers.items()},
-            ca_file=server.ca_file,
-            proxy=server.proxy.get_secret_value() if server.proxy else None,
-            trust_env=server.trust_env,
-        ),
-        clock,
-    )
-
-
-def _credentials(server: Server) -> Credentials | None:
-    from daemon.cvat.server import BasicLogin, LegacyToken, PasswordLogin, PersonalToken
-
-    if server.personal_token is not None:
-        return PersonalToken(server.personal_token.get_secret_value())
-    if server.token is not None:
-        return LegacyToken(server.token.get_secret_value())
-    if server.password is not None and server.user is not None:
-        kind = BasicLogin if server.basic else PasswordLogin
-        return kind(server.user, server.password.get_secret_value())
-    return None
