@@ -166,6 +166,12 @@ def ids_within(kind: str, row: Annotation) -> Iterator[tuple[str, int]]:
         yield from ids_within(kind, element)
 
 
+def forget_ids(state: State, kind: str, row: Annotation) -> None:
+    """Free the ids of an annotation that went with its label or its task."""
+    for table, row_id in ids_within(kind, row):
+        state.taken[table].discard(row_id)
+
+
 def starting_at(frame: int, shapes: list[Annotation]) -> list[Annotation]:
     """Give a track a keyframe at its own frame: CVAT adds one that is outside."""
     if not shapes or shapes[0]["frame"] <= frame:

@@ -11,9 +11,7 @@ import numpy as np
 
 from daemon.sandbox.errors import crashed
 from daemon.sandbox.model import Annotation
-from daemon.sandbox.unsupported import POLY_TRACKS, unsupported
-
-LINEAR = {"rectangle", "ellipse", "cuboid", "skeleton"}
+from daemon.sandbox.polylines import outline_between
 
 
 def shapes_of(track: Annotation, end_frame: int) -> list[Annotation]:
@@ -62,10 +60,11 @@ def _mover(left: Annotation, right: Annotation) -> Callable[[float], Annotation]
     start, stop = left.get("points", []), right.get("points", [])
     if start == stop and left["rotation"] == right["rotation"]:
         return None
-    if left["type"] == "mask" or (left["type"] == "points" and len(start) != 2):
+    if left["type"] == "mask" or (left["type"] == "points" and {len(start), len(stop)} != {2}):
         return None
     if left["type"] in {"polygon", "polyline"}:
-        raise unsupported(POLY_TRACKS)
+        outline = outline_between(start, stop, closed=left["type"] == "polygon")
+        return lambda offset: {"points": outline(offset)}
     origin, step = np.asarray(start, float), np.subtract(stop, start)
     turn = _turn(left["rotation"], right["rotation"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from daemon.sandbox.annotations import forget_ids
 from daemon.sandbox.call import Call
 from daemon.sandbox.errors import bad_request, invalid, not_found
 from daemon.sandbox.fields import (
@@ -185,7 +186,7 @@ def delete_label(state: State, owner: Project | Task, label: Label) -> None:
         for kind in KINDS:
             table = job.table(kind)
             for row_id in [i for i, row in table.items() if row["label_id"] in gone]:
-                del table[row_id]
+                forget_ids(state, kind, table.pop(row_id))
         job.writes += 1
 
 

@@ -73,8 +73,7 @@ CHUNKS = "chunks and context images"
 OTHER_SOURCES = "task data from the server's share, a cloud storage, a url, or a job file mapping"
 FILE_EXPORT = "export of annotations as a file"
 FILE_IMPORT = "import of annotations from a file"
-POLY_TRACKS = "a track of polygons or polylines that is cut at a job's border"
-FEATURES = (VIDEO_FRAMES, CHUNKS, OTHER_SOURCES, FILE_EXPORT, FILE_IMPORT, POLY_TRACKS)
+FEATURES = (VIDEO_FRAMES, CHUNKS, OTHER_SOURCES, FILE_EXPORT, FILE_IMPORT)
 
 
 def unsupported(what: str) -> Refused:

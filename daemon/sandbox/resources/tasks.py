@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.sandbox.annotations import ids_within
+from daemon.sandbox.annotations import forget_ids
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.errors import crashed, invalid
 from daemon.sandbox.fields import Absent, Check, Missing, clean, integer, optional, record, text
@@ -215,6 +215,5 @@ def forget_issue(state: State, issue: Issue) -> None:
 def _forget(call: Call, job: Job) -> None:
     for kind in KINDS:
         for annotation in job.table(kind).values():
-            for table, row_id in ids_within(kind, annotation):
-                call.state.taken[table].discard(row_id)
+            forget_ids(call.state, kind, annotation)
     del call.state.jobs[job.id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -101,6 +102,21 @@ async def test_a_score_is_always_shown_and_no_group_is_0(newer: Newer) -> None:
 
     [read] = document["shapes"]
     assert (read["score"], read["group"], document["intervals"]) == (1.0, 0, [])
+
+
+async def test_a_poisoned_job_is_healed_by_a_put(newer: Newer) -> None:
+    """The write is stored and answered with 500; every read is 500 until then."""
+    raw = json.dumps({"shapes": [newer.box()]}).encode().replace(b"[1,", b"[1e400,")
+    await newer.admin.send("PATCH", newer.path, raw=raw, action="create")
+    written = newer.admin.status
+    await newer.admin.get(newer.path)
+    read = newer.admin.status
+
+    await newer.admin.put(newer.path, {"shapes": [newer.box()]})
+
+    healed = await newer.admin.get(newer.path)
+    assert (written, read, newer.admin.status) == (500, 500, 200)
+    assert len(healed["shapes"]) == 1
 
 
 async def test_updates_tell_what_changed_by_column(newer: Newer) -> None:

@@ -293,6 +293,17 @@ async def test_a_deleted_label_takes_its_shapes_along(world: World) -> None:
     assert (await world.dates())[0] > before[0]
 
 
+async def test_a_shape_whose_label_was_deleted_leaves_its_id_free(world: World) -> None:
+    """A stale client may write it again under another class."""
+    [made] = (await world.create(world.box(label_id=world.truck)))["shapes"]
+    await world.admin.delete(f"/api/labels/{world.truck}")
+
+    again = {"shapes": [world.box(id=made["id"])]}
+    await world.admin.patch(world.annotations, again, action="update")
+
+    assert [row["id"] for row in (await world.read())["shapes"]] == [made["id"]]
+
+
 async def test_patch_create_twice_doubles(world: World) -> None:
     """There is no idempotency; an answer that got lost must be looked up."""
     await world.create(world.box())

@@ -64,6 +64,16 @@ async def test_a_nonce_in_the_subset_finds_exactly_the_task(world: World) -> Non
     assert cleared["count"] == 0
 
 
+async def test_a_link_to_a_tracker_finds_the_task_too(world: World) -> None:
+    """As good a place for a nonce, where the subset is in use."""
+    wanted = {"name": "x", "project_id": world.project, "bug_tracker": "http://lt/0042"}
+    task = (await world.admin.post("/api/tasks", wanted))["id"]
+
+    found = await world.admin.get("/api/tasks", tracker_link="http://lt/0042")
+
+    assert [row["id"] for row in found["results"]] == [task]
+
+
 async def test_tus_takes_a_file_in_parts_and_forgets_the_whole_one(world: World) -> None:
     """HEAD tells the offset while parts are missing; after that the upload is gone."""
     task = (await world.admin.post("/api/tasks", {"name": "x", "project_id": world.project}))["id"]
