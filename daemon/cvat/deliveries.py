@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -113,7 +114,7 @@ def of_document(document: Mapping[str, Any]) -> Delivery:
         job=named("job", "job_id", "job"),
         task=named("task", "task_id"),
         project=named("project", "project_id"),
-        updated_date=_text(resource.get("updated_date"), DATE),
+        updated_date=_date(resource.get("updated_date")),
         before_update=_names(document.get("before_update")),
         changes=_names(document.get("changes")),
         before_date=_before_date(document),
@@ -128,7 +129,7 @@ def _before_date(document: Mapping[str, Any]) -> str | None:
     """Return the resource's date before, where the server tells: 2.15 to 2.75 do."""
     before = _object(document.get("before_update")).get("updated_date")
     changed = _object(_object(document.get("changes")).get("updated_date")).get("from")
-    return _text(before, DATE) or _text(changed, DATE)
+    return _date(before) or _date(changed)
 
 
 def _digest(document: Mapping[str, Any]) -> bytes:
@@ -151,6 +152,18 @@ def _id(found: object) -> int | None:
 
 def _text(found: object, shape: re.Pattern[str]) -> str | None:
     return found if isinstance(found, str) and shape.fullmatch(found) else None
+
+
+def _date(found: object) -> str | None:
+    """Return a date as CVAT writes it, if it is one: February has no 30th."""
+    text = _text(found, DATE)
+    if text is None:
+        return None
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return text
 
 
 def _names(found: object) -> tuple[str, ...] | None:

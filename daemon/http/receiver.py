@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Final
+from typing import Final, NamedTuple
 
 from daemon.clock import Clock
 from daemon.cvat import deliveries, signatures
@@ -20,13 +20,16 @@ from daemon.ports.store import EventStore
 from events.envelope import NewEvent
 from events.errors import SyncError
 from events.server import DeliveryReceived
+from projections.attribution import date_us
 from projections.jobs import DELIVERIES, JOBS_FOLD
 from projections.tables import Tables
 
 # Deliveries that the projections may not show yet; they lag behind by milliseconds.
-RECENT_MAX: Final = 10_000
+RECENT_MAX: Final = 50_000
 RECALLED_EVENTS_MAX: Final = 50_000
 KNOWN_S: Final = 1.0
+# How far a CVAT server's clock may be behind ours.
+CLOCK_SKEW_US: Final = 3_600 * 1_000_000
 
 Secrets = Callable[[str], Sequence[str]]
 OnDelivery = Callable[[str, DeliveryReceived], None]
@@ -39,6 +42,13 @@ class RefusedDelivery(SyncError):
     def __init__(self, reason: Reason, exc: SyncError) -> None:
         super().__init__(exc.message, hint=exc.hint, **exc.facts)
         self.reason = reason
+
+
+class _Remembered(NamedTuple):
+    """A delivery that came at a time; `appending` while it is on its way to the disk."""
+
+    appending: asyncio.Task[None] | None
+    at_us: int
 
 
 class Receiver:
@@ -65,7 +75,9 @@ class Receiver:
         self._secrets = secrets
         self._on_delivery = on_delivery
         self._bodies = bodies
-        self._recent: OrderedDict[Key, asyncio.Task[None] | None] = OrderedDict()
+        self._recent: OrderedDict[Key, _Remembered] = OrderedDict()
+        # From when on every delivery is among them; None before the log was read.
+        self._remembers_since_us: int | None = None
 
     async def recall(self) -> None:
         """Read the end of the log, for what the tables do not show yet after a crash.
@@ -73,8 +85,10 @@ class Receiver:
         They may be far behind, or be built anew, and a port that waited for them would refuse
         deliveries meanwhile.
         """
-        for key in await asyncio.to_thread(_last_deliveries, self._store):
-            self._remember(key, None)
+        since_us, last = await asyncio.to_thread(_last_deliveries, self._store)
+        for key, recorded_us in last:
+            self._remember(key, None, recorded_us)
+        self._remembers_since_us = max(since_us, self._remembers_since_us or 0)
 
     def heard(self, server: str, delivery: DeliveryReceived) -> None:
         """Know a delivery that came another way: by back-fill."""
@@ -107,16 +121,26 @@ class Receiver:
     async def _record(self, server: str, body: bytes, fact: DeliveryReceived) -> bool:
         """Append once, however many requests bring the same delivery at once."""
         key = (server, fact.body_hash)
-        if key not in self._recent and await self._is_recorded(key):
+        if key not in self._recent and self._may_be_old(fact) and await self._is_recorded(key):
             return False
         # Asked after the await: another request may have begun with the same delivery.
         if key in self._recent:
-            await _outcome(self._recent[key])
+            await _outcome(self._recent[key].appending)
             return False
         appending = asyncio.create_task(self._append(key, body, fact), name="append delivery")
         self._remember(key, appending)
         await _outcome(appending)
         return True
+
+    def _may_be_old(self, fact: DeliveryReceived) -> bool:
+        """Tell whether a delivery may have come before what is remembered.
+
+        It tells of a moment, and its first copy came soon after. The tables need not be asked
+        about a moment since when every delivery is remembered.
+        """
+        if self._remembers_since_us is None or fact.updated_date is None:
+            return True
+        return date_us(fact.updated_date) < self._remembers_since_us + CLOCK_SKEW_US
 
     async def _is_recorded(self, key: Key) -> bool:
         def known(tables: Tables) -> bool:
@@ -150,13 +174,16 @@ class Receiver:
         self._bodies.keep(Body(self._clock.now_us(), server, body_hash, body))
         self._on_delivery(server, fact)
 
-    def _remember(self, key: Key, appending: asyncio.Task[None] | None) -> None:
+    def _remember(
+        self, key: Key, appending: asyncio.Task[None] | None, recorded_us: int | None = None
+    ) -> None:
         if appending is not None:
             # Where every waiting client has gone, nobody else would look at the outcome.
             appending.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._recent[key] = appending
+        self._recent[key] = _Remembered(appending, recorded_us or self._clock.now_us())
         if len(self._recent) > RECENT_MAX:
-            self._recent.popitem(last=False)
+            _, oldest = self._recent.popitem(last=False)
+            self._remembers_since_us = max(oldest.at_us, self._remembers_since_us or 0)
 
 
 async def _outcome(appending: asyncio.Task[None] | None) -> None:
@@ -165,10 +192,15 @@ async def _outcome(appending: asyncio.Task[None] | None) -> None:
         await asyncio.shield(appending)
 
 
-def _last_deliveries(store: EventStore) -> list[Key]:
+def _last_deliveries(store: EventStore) -> tuple[int, list[tuple[Key, int]]]:
+    """Return from when on all are there, and the last deliveries with the times they came at."""
     with closing(store.reader()) as reader:
-        tail = reader.read(after=max(0, reader.head() - RECALLED_EVENTS_MAX), prefix="server/")
-        facts = ((row.stream.removeprefix("server/"), reader.fact(row)) for row in tail)
-        return [
-            (name, fact.body_hash) for name, fact in facts if isinstance(fact, DeliveryReceived)
+        after = max(0, reader.head() - RECALLED_EVENTS_MAX)
+        first = next(reader.read(after=after, upto=after + 1), None)
+        tail = reader.read(after=after, prefix="server/")
+        last = [
+            ((row.stream.removeprefix("server/"), fact.body_hash), row.recorded_at)
+            for row in tail
+            if isinstance(fact := reader.fact(row), DeliveryReceived)
         ]
+        return first.recorded_at if after and first else 0, last

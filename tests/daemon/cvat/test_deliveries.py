@@ -221,3 +221,12 @@ def test_no_member_of_a_delivery_can_break_it(resource, sender, before, webhook)
     )
 
     assert parse(raw).event == "update:job"
+
+
+def test_a_date_that_is_none_is_left_out():
+    """What is folded later takes dates for dates; one of month 13 would stop every fold."""
+    body = b'{"event": "update:job", "job": {"id": 1, "updated_date": "2026-13-40T25:00:00Z"}}'
+
+    found = parse(body)
+
+    assert found.updated_date is None
