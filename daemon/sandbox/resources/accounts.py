@@ -121,8 +121,13 @@ async def organizations_list(call: Call) -> Reply:
         "name": lambda row: row.name,
         "owner": lambda row: call.state.users[row.owner].username,
     }
-    show = lambda row: present.organization(call.state, row, call.base)  # noqa: E731
-    return listing(call, rows, fields=fields, show=show, search=("name", "owner", "slug"))
+    return listing(
+        call,
+        rows,
+        fields=fields,
+        show=lambda row: present.organization(call.state, row, call.base),
+        search=("name", "owner", "slug"),
+    )
 
 
 @route("GET", "/api/organizations/{id}")

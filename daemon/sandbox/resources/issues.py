@@ -101,8 +101,9 @@ async def issues_list(call: Call) -> Reply:
         "assignee": lambda row: state.users[row.assignee].username if row.assignee else None,
         "resolved": lambda row: row.resolved,
     }
-    show = lambda row: _show(call, row)  # noqa: E731
-    return listing(call, rows, fields=fields, show=show, search=("owner", "assignee"))
+    return listing(
+        call, rows, fields=fields, show=lambda row: _show(call, row), search=("owner", "assignee")
+    )
 
 
 def _issue(call: Call) -> Issue:
@@ -169,8 +170,13 @@ async def comments_list(call: Call) -> Reply:
         "frame_id": lambda row: state.issues[row.issue].frame,
         "owner": lambda row: state.users[row.owner].username,
     }
-    show = lambda row: present.comment(state, row, call.base)  # noqa: E731
-    return listing(call, rows, fields=fields, show=show, search=("owner",))
+    return listing(
+        call,
+        rows,
+        fields=fields,
+        show=lambda row: present.comment(state, row, call.base),
+        search=("owner",),
+    )
 
 
 def _comment(call: Call) -> Comment:

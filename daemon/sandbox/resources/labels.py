@@ -41,8 +41,9 @@ async def labels_list(call: Call) -> Reply:
         "parent": lambda row: None,
     }
     rows = [row for row in _scope(call) if row.parent is None]
-    show = lambda row: present.label(call.state, row)  # noqa: E731
-    return listing(call, rows, fields=fields, show=show, search=("name",))
+    return listing(
+        call, rows, fields=fields, show=lambda row: present.label(call.state, row), search=("name",)
+    )
 
 
 def _scope(call: Call) -> list[Label]:

@@ -22,7 +22,7 @@ from daemon.sandbox.fields import (
     url,
 )
 from daemon.sandbox.model import Delivery, Json, Webhook
-from daemon.sandbox.query import listing
+from daemon.sandbox.query import Fields, listing
 from daemon.sandbox.rights import in_scope, may_project, may_webhook, need
 from daemon.sandbox.routes import route
 from daemon.sandbox.state import newest_first
@@ -175,7 +175,10 @@ async def webhooks_list(call: Call) -> Reply:
         "owner": lambda row: state.users[row.owner].username,
         "updated_date": lambda row: row.updated,
     }
-    show = lambda row: present_webhooks.webhook(state, row, call.base, last=True)  # noqa: E731
+
+    def show(row: Webhook) -> Json:
+        return present_webhooks.webhook(state, row, call.base, last=True)
+
     return listing(
         call, rows, fields=fields, show=show, search=("target_url", "owner", "type", "description")
     )
@@ -240,8 +243,8 @@ def _deliveries(call: Call) -> list[Delivery]:
 @route("GET", "/api/webhooks/{id}/deliveries")
 async def deliveries_list(call: Call) -> Reply:
     """List deliveries, the newest first; they cannot be filtered."""
-    no_fields: dict[str, object] = {}
-    return listing(call, _deliveries(call), fields=no_fields, show=lambda row: _delivery(call, row))  # type: ignore[arg-type]
+    none: Fields[Delivery] = {}
+    return listing(call, _deliveries(call), fields=none, show=lambda row: _delivery(call, row))
 
 
 def _one(call: Call) -> Delivery:
