@@ -18,7 +18,7 @@ from daemon.clock import Clock
 from daemon.handlers.observe import JobWatch, Observed
 from daemon.ports.cvat import CvatError
 from events.server import SweepCompleted
-from projections import jobs, merge, runs
+from projections import jobs, merge, restored, runs
 from projections.attribution import date_us
 from projections.decision import Decision, Draft
 from projections.tables import Tables
@@ -93,6 +93,7 @@ class Observer:
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        await self._catch_up()
         async with asyncio.TaskGroup() as self._tasks:
             try:
                 for job in self._waiting:
@@ -206,13 +207,37 @@ class Observer:
             else:
                 await self.clock.sleep(self.sweep_s)
 
+    async def _catch_up(self) -> None:
+        """Read every job before anything is merged, where the log was restored from a copy."""
+        server, projections = self.watch.server, self.watch.journal.projections
+        while await projections.ask(lambda tables: restored.unswept(tables, server)):
+            try:
+                seen = await self._all_jobs()
+            except CvatError as exc:
+                log.warning("sweep_failed", server=server, error=str(exc))
+                await self.clock.sleep(min(self.poll_s, self.sweep_s))
+                continue
+            known = await projections.ask(
+                lambda tables: [row.job for row in tables.scan(jobs.JOBS, server)]
+            )
+            await self._read_all({*seen, *known})
+            await self._record_sweep(SweepCompleted(jobs=len(seen), changed=len(seen)))
+            log.info("all jobs read after the log was restored", server=server, jobs=len(seen))
+
+    async def _read_all(self, wanted: Iterable[int]) -> None:
+        left = iter(wanted)
+
+        async def read() -> None:
+            for job in left:
+                await self._patiently(job)
+
+        async with asyncio.TaskGroup() as readers:
+            for _ in range(READS_AT_ONCE_MAX):
+                readers.create_task(read(), name=f"catch up {self.watch.server}")
+
     async def sweep(self) -> None:
         """Compare all jobs with what was recorded once. Raises CvatError."""
-        seen = {
-            row["id"]: row["updated_date"]
-            async for row in self.watch.cvat.jobs()
-            if self._in_scope(row.get("project_id"))
-        }
+        seen = await self._all_jobs()
         changed = await self._hint_changed(seen)
         unfinished = await self.watch.journal.projections.ask(self._unfinished)
         gone = await self.watch.journal.projections.ask(
@@ -224,7 +249,19 @@ class Observer:
         )
         for job in {*unfinished, *gone}:
             self.hint(job)
-        fact = SweepCompleted(jobs=len(seen), changed=len(changed), gone=len(gone))
+        await self._record_sweep(
+            SweepCompleted(jobs=len(seen), changed=len(changed), gone=len(gone))
+        )
+
+    async def _all_jobs(self) -> dict[int, str]:
+        """Return the `updated_date` of every job in scope. Raises CvatError."""
+        return {
+            row["id"]: row["updated_date"]
+            async for row in self.watch.cvat.jobs()
+            if self._in_scope(row.get("project_id"))
+        }
+
+    async def _record_sweep(self, fact: SweepCompleted) -> None:
         stream = f"server/{self.watch.server}"
         await self.watch.journal.carry_out(lambda _: Decision([Draft(stream, fact)]))
 

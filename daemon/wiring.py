@@ -16,6 +16,7 @@ from daemon.handlers.observe import JobWatch
 from daemon.manifests.media import MediaPlaces
 from daemon.manifests.source import Source
 from events.errors import SyncError
+from projections.restored import check_swept
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -27,7 +28,12 @@ def journal(app: App) -> Journal:
 
 
 async def watch(app: App, server: str, *, by_command: bool = True) -> JobWatch:
-    """Return what watches the jobs of a server. Raises UnknownServer and CvatError."""
+    """Return what watches the jobs of a server. Raises UnknownServer and CvatError.
+
+    by_command  somebody wants to merge or write now; raises NotSweptYet
+    """
+    if by_command:
+        await app.projections.ask(lambda tables: check_swept(tables, server))
     cvat = await app.cvat(server)
     own = (await cvat.self_user()).get("id")
     kept = journal(app) if by_command else Journal(app.store, app.projections, app.clock)

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import msgspec
 
-from events import job, run, server
+from events import job, log, run, server
 from events.dataset import (
     DatasetChanged,
     DatasetLabelsChanged,
@@ -352,5 +352,5 @@ DATASETS_FOLD = Fold(
         ManifestRejected: _rejected,
         ManifestAcknowledged: _acknowledged,
     },
-    ignores=frozenset({*job.FACTS, *server.FACTS, *run.FACTS}),
+    ignores=frozenset({*job.FACTS, *server.FACTS, *run.FACTS, *log.FACTS}),
 )

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from events import dataset, job, run, server
+from events import dataset, job, log, run, server
 from events.annotations import Kind, kind_of
 from events.dataset import (
     DatasetLabelsChanged,
@@ -302,7 +302,9 @@ _HANDLERS: dict[type[Fact], Handler] = {
     JobSchemaChanged: _carried,
 }
 
-_EVERY: frozenset[type[Fact]] = frozenset((*dataset.FACTS, *server.FACTS, *job.FACTS, *run.FACTS))
+_EVERY: frozenset[type[Fact]] = frozenset(
+    (*dataset.FACTS, *server.FACTS, *job.FACTS, *run.FACTS, *log.FACTS)
+)
 
 HISTORY_FOLD = Fold(
     name="history",

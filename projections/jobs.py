@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from events import dataset, run
+from events import dataset, log, run
 from events.annotations import Annotation, Kind, LabelSpec, kind_of
 from events.envelope import Evidence, Recorded
 from events.job import (
@@ -497,6 +497,14 @@ JOBS_FOLD = Fold(
         ServerThawed: _server_thawed,
     },
     ignores=frozenset(
-        (*dataset.FACTS, *run.FACTS, IssueOpened, IssueCommented, IssueResolved, IssueRemoved)
+        (
+            *dataset.FACTS,
+            *run.FACTS,
+            *log.FACTS,
+            IssueOpened,
+            IssueCommented,
+            IssueResolved,
+            IssueRemoved,
+        )
     ),
 )

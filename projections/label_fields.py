@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from events import dataset, job, run, server
+from events import dataset, job, log, run, server
 from events.dataset import (
     DatasetChanged,
     DatasetLabelsChanged,
@@ -271,6 +271,7 @@ LABEL_FIELDS_FOLD = Fold(
         {
             *job.FACTS,
             *server.FACTS,
+            *log.FACTS,
             dataset.ManifestAcknowledged,
             dataset.ManifestRejected,
             dataset.ManifestScanned,

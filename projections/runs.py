@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from events import dataset, job, server
+from events import dataset, job, log, server
 from events.annotations import Annotation, Kind, LabelSpec, kind_of
 from events.envelope import Recorded
 from events.job import JobSchemaChanged
@@ -659,6 +659,7 @@ RUNS_FOLD = Fold(
         JobSchemaChanged: _schema_changed,
     },
     ignores=frozenset({
-        *dataset.FACTS, *server.FACTS, *(fact for fact in job.FACTS if fact is not JobSchemaChanged)
+        *dataset.FACTS, *server.FACTS, *log.FACTS,
+        *(fact for fact in job.FACTS if fact is not JobSchemaChanged)
     }),
 )  # fmt: skip

@@ -10,6 +10,7 @@ import click
 
 from daemon.cli import (
     annotate,
+    backup,
     completion,
     dataset,
     demo,
@@ -52,6 +53,7 @@ for command in (
     token.token,
     verify.verify,
     verify.replay,
+    backup.backup,
     service.service,
     sandbox.sandbox,
     demo.demo,

@@ -15,6 +15,8 @@ APPLICATION_ID: Final = int.from_bytes(b"LbTr", "big")  # shown by `file log.db`
 FORMAT: Final = 1  # user_version; raised when an older release must not touch the file
 LOG_ID_BYTES: Final = 16
 SALT_BYTES: Final = 16
+EPOCH_FIRST: Final = 1
+_EPOCH: Final = "epoch "  # and its number: a name in `meta`
 
 # Column → type, all NOT NULL but for those in _NULLABLE. The tables are STRICT.
 TABLES: Final[dict[str, dict[str, type]]] = {
@@ -68,18 +70,50 @@ _TAKEN: Final = {
 class LogMeta(msgspec.Struct, frozen=True, kw_only=True):
     """What a log knows of itself.
 
-    id     16 random bytes: tells this log from every other
-    epoch  counts how often the log was declared to begin anew, from 1
-    salt   goes into the names of blobs; see `events.blobs`
+    id      16 random bytes: tells this log from every other
+    salt    goes into the names of blobs; see `events.blobs`
+    epochs  its histories: number → the last position that it had when that one began. The first
+            has number 1; one that went on from a restored copy has the time of that, in seconds
+            since 1970, since the same copy can be restored twice
     """
 
     id: bytes
-    epoch: int
     salt: bytes
+    epochs: dict[int, int]
+
+    @property
+    def epoch(self) -> int:
+        """The number of the history that is being written."""
+        return max(self.epochs)
+
+    def check_seen(self, epoch: int, position: int) -> None:
+        """Raise SeenFurther where somebody saw, in an epoch, what is not in this log."""
+        if epoch not in self.epochs:
+            raise SeenFurther(
+                "another copy of the log was restored, and what was seen belongs to that one",
+                epoch=self.epoch,
+                epoch_seen=epoch,
+                position_seen=position,
+                hint="use the other log, or begin anew with this one",
+            )
+        later = [began for number, began in self.epochs.items() if number > epoch]
+        if later and position > min(later):
+            raise SeenFurther(
+                "the log was restored from a copy that ends before what was seen",
+                position=min(later),
+                position_seen=position,
+                epoch=self.epoch,
+                epoch_seen=epoch,
+                hint="what lies between is not in this log; begin anew, or restore a later backup",
+            )
 
 
 class NotALog(SyncError):
     """The file is a database, but not a log of ours."""
+
+
+class SeenFurther(SyncError):
+    """A checkpoint or a client knows of events that are lost to this log since it was restored."""
 
 
 class LogTooNew(SyncError):
@@ -123,7 +157,22 @@ def read_meta(conn: sqlite3.Connection, path: Path) -> LogMeta:
             hint="nothing was written; use that release, or a newer one",
         )
     meta = {name: bytes(value) for name, value in conn.execute("SELECT name, value FROM meta")}
-    return LogMeta(id=meta["id"], epoch=int.from_bytes(meta["epoch"], "big"), salt=meta["salt"])
+    epochs = {
+        int(name.removeprefix(_EPOCH)): int.from_bytes(value, "big")
+        for name, value in meta.items()
+        if name.startswith(_EPOCH)
+    }
+    return LogMeta(id=meta["id"], salt=meta["salt"], epochs={EPOCH_FIRST: 0} | epochs)
+
+
+def begin_epoch(conn: sqlite3.Connection, meta: LogMeta, now_us: int) -> int:
+    """Declare that what follows the last event is another history; return its number."""
+    # Later than all before it, also where the clock of this machine is behind.
+    epoch = max(now_us // 1_000_000, meta.epoch + 1)
+    head = number(conn, "SELECT max(position) FROM events")
+    values = f"{_EPOCH}{epoch}", head.to_bytes(8, "big")
+    conn.execute("INSERT INTO meta (name, value) VALUES (?, ?)", values)
+    return epoch
 
 
 def _create(conn: sqlite3.Connection) -> None:

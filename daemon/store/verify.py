@@ -20,6 +20,7 @@ from daemon.store import checkpoints, rows, schema
 from daemon.store.checkpoints import BadCheckpoint, Checkpoint
 from daemon.store.driver import number, open_reader, reading, sqlite3
 from daemon.store.prepare import UnreadablePayload, unpack
+from daemon.store.schema import SeenFurther
 from events import canonical, registry
 from events.blobs import blob_name
 from events.envelope import Recorded, leaf_hash
@@ -194,7 +195,7 @@ class _Verifier:
                     raise BadCheckpoint("stands at another position than it was signed for")
                 if _frontier_root(position, frontier) != checkpoint.root:
                     raise BadCheckpoint("the frontier beside it does not lead to its root")
-            except BadCheckpoint as exc:
+            except (BadCheckpoint, SeenFurther) as exc:
                 self._found("checkpoint", position, str(exc))
                 continue
             self._frontiers[position] = frontier
@@ -209,6 +210,9 @@ class _Verifier:
             return
         try:
             published = self._ours(note)
+        except SeenFurther as exc:
+            self._found("cut off", self._head + 1, f"published: {exc}")
+            return
         except BadCheckpoint as exc:
             self._found("checkpoint", None, f"published: {exc}")
             return
@@ -216,8 +220,9 @@ class _Verifier:
 
     def _ours(self, note: str) -> Checkpoint:
         checkpoint = checkpoints.read_note(note, self._key)
-        if (checkpoint.log_id, checkpoint.epoch) != (self._meta.id, self._meta.epoch):
-            raise BadCheckpoint("signed for another log or epoch")
+        if checkpoint.log_id != self._meta.id:
+            raise BadCheckpoint("signed for another log")
+        self._meta.check_seen(checkpoint.epoch, checkpoint.position)
         return checkpoint
 
     def _expect(self, checkpoint: Checkpoint, cut_off: str) -> None:

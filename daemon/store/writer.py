@@ -252,6 +252,8 @@ class LogWriter:
                 reason=exc.message,
                 hint="nothing was written; give each log a file of its own, or move this one away",
             ) from exc
+        if published.log_id == self.meta.id:
+            self.meta.check_seen(published.epoch, published.position)
         if published.log_id != self.meta.id or published.position > self.head.position:
             raise LogDamaged(
                 "the published checkpoint lies further than the log, or is another log's",
