@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from daemon.sandbox.errors import IdTaken, invalid
+from daemon.sandbox.errors import IdTaken, crashed, invalid
 from daemon.sandbox.model import KINDS, Annotation, Job, Json, Label
 from daemon.sandbox.state import State
 
@@ -22,6 +22,9 @@ TABLE_NAMES = {
     "tracks": "engine_labeledtrack",
     "inner": "engine_trackedshape",
 }
+# Columns of PostgreSQL: `integer` and `varchar(16)`.
+INTEGER_MAX = 2_147_483_647
+SOURCE_LONGEST = 16
 SHAPE_FIELDS = ("type", "occluded", "outside", "z_order", "rotation", "points")
 READ_ORDER = (
     "id",
@@ -93,6 +96,7 @@ class Writer:
 
     def _made(self, kind: str, row: Annotation) -> Annotation:
         self._check(kind, row)
+        check_columns(row)
         made = dict(row)
         made["id"] = self._id(kind, row.get("id"))
         if kind == "shapes":
@@ -170,6 +174,20 @@ def forget_ids(state: State, kind: str, row: Annotation) -> None:
     """Free the ids of an annotation that went with its label or its task."""
     for table, row_id in ids_within(kind, row):
         state.taken[table].discard(row_id)
+
+
+def check_columns(row: Annotation) -> None:
+    """Crash (500) on what the columns of the database do not hold, as its client does.
+
+    Read in the source, not measured: nobody catches the database's DataError.
+    """
+    numbers = [row.get(name) or 0 for name in ("frame", "group", "z_order")]
+    if any(abs(value) > INTEGER_MAX for value in numbers):
+        raise crashed()
+    if len(row.get("source", "")) > SOURCE_LONGEST:
+        raise crashed()
+    for inner in (*row.get("shapes", ()), *row.get("elements", ())):
+        check_columns(inner)
 
 
 def starting_at(frame: int, shapes: list[Annotation]) -> list[Annotation]:

@@ -208,6 +208,17 @@ async def test_nan_is_no_json(world: World) -> None:
     assert answer["detail"].startswith("JSON parse error - Out of range float values")
 
 
+@pytest.mark.parametrize("members", [{"frame": 2**31}, {"z_order": 2**40}, {"source": "x" * 17}])
+async def test_what_no_column_holds_crashes_and_is_not_stored(
+    world: World, members: dict[str, Any]
+) -> None:
+    """A 500 is no proof that something was stored, and none that nothing was."""
+    await world.create(world.box(), world.box(**members))
+
+    assert world.admin.status == 500
+    assert (await world.read())["shapes"] == []
+
+
 async def test_a_number_beyond_a_double_is_stored_and_poisons_the_job(world: World) -> None:
     """The write answers 500 and is committed; the job is unreadable until it is emptied."""
     raw = json.dumps({"shapes": [world.box()]}).encode().replace(b"[1,", b"[1e400,")
