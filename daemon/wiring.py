@@ -11,6 +11,7 @@ from daemon import keys
 from daemon.handlers.annotate import Annotate, Hook, Progress
 from daemon.handlers.backfill import Backfill
 from daemon.handlers.carry_out import Journal
+from daemon.handlers.cleanup import Cleanup
 from daemon.handlers.load import Load
 from daemon.handlers.observe import JobWatch
 from daemon.manifests.media import MediaPlaces
@@ -43,6 +44,13 @@ async def watch(app: App, server: str, *, by_command: bool = True) -> JobWatch:
 async def load(app: App, server: str) -> Load:
     """Return what loads runs of a server."""
     return Load(await watch(app, server), app.clock, app.server(server).settle_s)
+
+
+async def cleanup(
+    app: App, server: str, progress: Progress = lambda what, done, total: None
+) -> Cleanup:
+    """Return what takes runs off a server."""
+    return Cleanup(await watch(app, server), journal(app), progress)
 
 
 async def annotate(app: App, server: str, dataset: str, progress: Progress) -> Annotate:

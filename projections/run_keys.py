@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from events.errors import SyncError
 from events.run import RunDeleted, RunRenamed
 from projections import runs
 from projections.decision import Decision, Draft
 from projections.streams import versions
 from projections.tables import Tables
+
+KEY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,62}")
 
 
 class UnknownRun(SyncError):
@@ -16,6 +21,10 @@ class UnknownRun(SyncError):
 
 class RunExists(SyncError):
     """The dataset has an annotation run under this key."""
+
+
+class BadKey(SyncError):
+    """This cannot be the key of a run: it is part of names in the log."""
 
 
 def find_run(tables: Tables, dataset: str, key: str) -> runs.RunRow:
@@ -41,10 +50,16 @@ def known_run(tables: Tables, dataset: str, key: str) -> runs.RunRow | None:
 
 
 def check_free(tables: Tables, dataset: str, key: str) -> None:
-    """Raise RunExists where a new run or another name cannot be this key.
+    """Raise RunExists where a new run or another name cannot be this key, or BadKey.
 
     The key that a run began with names its stream in the log, for ever.
     """
+    if not KEY.fullmatch(key):
+        raise BadKey(
+            "this cannot be the key of a run",
+            key=key[:80],
+            hint="nothing was written; use letters, digits, dots, dashes and underscores",
+        )
     began = tables.get(runs.RUNS, dataset, key)
     if began is None and known_run(tables, dataset, key) is None:
         return

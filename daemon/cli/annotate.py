@@ -157,15 +157,16 @@ def load(dataset: str, key: str) -> Json:
 
 @click.group
 def run() -> None:
-    """Look at annotation runs."""
+    """Look at annotation runs, rename them, take them off the server."""
 
 
 @run.command("ls")
 @click.argument("dataset", required=False)
+@click.option("--deleted", is_flag=True, help="Also runs whose record was closed.")
 @runs("run.ls", shows_runs)
-def ls(dataset: str | None) -> Json:
+def ls(dataset: str | None, deleted: bool) -> Json:
     """List annotation runs."""
-    return {"dataset": dataset}
+    return {"dataset": dataset, "deleted": deleted}
 
 
 @run.command("info")
@@ -174,6 +175,62 @@ def ls(dataset: str | None) -> Json:
 @runs("run.info", shows_run)
 def info(dataset: str, key: str) -> Json:
     """Tell everything about the run KEY of DATASET."""
+    return {"dataset": dataset, "key": key}
+
+
+def shows_cleanup(objects: Iterator[Json], console: Console) -> None:
+    """Say what went, or what would go, and what stays."""
+    for found in objects:
+        if found["kind"] == "progress":
+            continue
+        done = "deleted" if found["kind"] == "cleaned up" else "would delete"
+        console.print(f"{done} tasks: {_numbers(found, 'tasks')}", markup=False)
+        project = found.get("project")
+        console.print(f"{done} project: {'none' if project is None else project}", markup=False)
+        for name, why in (
+            ("foreign", "stay, as these ids are other tasks today"),
+            ("others", "are in the project and are not the run's, so it stays"),
+            ("unloaded", "hold edits that are not in the dataset"),
+        ):
+            if found.get(name):
+                what = "jobs" if name == "unloaded" else "tasks"
+                console.print(f"{what} {_numbers(found, name)} {why}", markup=False)
+
+
+def _numbers(found: Json, name: str) -> str:
+    return ", ".join(map(str, found.get(name) or ())) or "none"
+
+
+@run.command("cleanup")
+@click.argument("dataset")
+@click.argument("key")
+@click.option("--discard", is_flag=True, help="Also edits that were not loaded.")
+@runs("run.cleanup", shows_cleanup, dry_run=True)
+def cleanup(dataset: str, key: str, discard: bool) -> Json:
+    """Delete the tasks of the run KEY from the server, and its own project if it is empty then.
+
+    Labels stay in DATASET, and all events in the log. Asked for again, an interrupted cleanup goes
+    on.
+    """
+    return {"dataset": dataset, "key": key, "discard": discard}
+
+
+@run.command("rename")
+@click.argument("dataset")
+@click.argument("key")
+@click.argument("new_key")
+@runs("run.rename", dry_run=True)
+def rename(dataset: str, key: str, new_key: str) -> Json:
+    """Let the run KEY go by NEW_KEY from now on."""
+    return {"dataset": dataset, "key": key, "new_key": new_key}
+
+
+@run.command("delete")
+@click.argument("dataset")
+@click.argument("key")
+@runs("run.delete", dry_run=True)
+def delete(dataset: str, key: str) -> Json:
+    """Close the record of the run KEY; its tasks stay on the server, its labels in DATASET."""
     return {"dataset": dataset, "key": key}
 
 

@@ -1,4 +1,4 @@
-"""`run ls`, `run info`: annotation runs as the log knows them."""
+"""`run`: annotation runs as the log knows them, their names and their end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from daemon import wiring
+from daemon.operations.progress import with_progress
 from daemon.operations.registry import Json, operation
-from projections import jobs, merge, runs
+from projections import jobs, merge, run_keys, runs
+from projections.decision import Decision
 from projections.run_keys import find_run
 from projections.tables import Tables
 
 if TYPE_CHECKING:
     from daemon.app import App
+    from daemon.handlers.annotate import Progress
 
 
 class ListRuns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,3 +115,76 @@ def _job(tables: Tables, server: str, job: int) -> Json:
         "observed": row.observed_date,
         "settled": merge.is_settled(row),
     }
+
+
+class CleanUpRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run to take off its server. `discard`: also edits that are not in the dataset."""
+
+    dataset: str
+    key: str
+    discard: bool = False
+    dry_run: bool = False
+
+
+@operation("run.cleanup", args=CleanUpRun, writes="CVAT")
+async def cleanup(app: App, args: CleanUpRun) -> AsyncGenerator[Json, None]:
+    """Delete the run's tasks, and the project that it made if it is empty then."""
+    run = await app.projections.ask(lambda tables: find_run(tables, args.dataset, args.key))
+    server = run.request.server
+    named = {"server": server, "dataset": args.dataset, "key": args.key}
+    if args.dry_run:
+        handler = await wiring.cleanup(app, server)
+        plan = await handler.plan(args.dataset, args.key)
+        yield {"kind": "cleanup", **named, **msgspec.to_builtins(plan)}
+        return
+
+    async def work(progress: Progress) -> Json:
+        handler = await wiring.cleanup(app, server, progress)
+        done = await handler.clean_up(args.dataset, args.key, discard=args.discard)
+        return {"kind": "cleaned up", **named, **msgspec.to_builtins(done)}
+
+    async for found in with_progress(work):
+        yield found
+
+
+class RenameRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run and the key that it goes by from now on."""
+
+    dataset: str
+    key: str
+    new_key: str
+    dry_run: bool = False
+
+
+@operation("run.rename", args=RenameRun, writes="log")
+async def rename(app: App, args: RenameRun) -> AsyncGenerator[Json, None]:
+    """Give a run another key; its stream in the log keeps its name."""
+
+    def decide(tables: Tables) -> Decision:
+        return run_keys.rename(tables, args.dataset, args.key, args.new_key)
+
+    await app.projections.ask(decide)
+    if not args.dry_run:
+        await wiring.journal(app).carry_out(decide)
+    yield {"kind": "renamed", "dataset": args.dataset, "key": args.key, "new_key": args.new_key}
+
+
+class DeleteRun(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run whose record is closed."""
+
+    dataset: str
+    key: str
+    dry_run: bool = False
+
+
+@operation("run.delete", args=DeleteRun, writes="log")
+async def delete(app: App, args: DeleteRun) -> AsyncGenerator[Json, None]:
+    """Close the record of a run; its labels, its tasks and its events stay."""
+
+    def decide(tables: Tables) -> Decision:
+        return run_keys.delete(tables, args.dataset, args.key)
+
+    await app.projections.ask(decide)
+    if not args.dry_run:
+        await wiring.journal(app).carry_out(decide)
+    yield {"kind": "deleted", "dataset": args.dataset, "key": args.key}
