@@ -33,6 +33,8 @@ class StepClock:
         self.us = 1_795_342_000_000_000
         self.ids = 0
         self.sleepers: list[tuple[int, asyncio.Future[None]]] = []
+        # Set as soon as anybody sleeps.
+        self.asleep = asyncio.Event()
 
     def now_us(self) -> int:
         return self.us
@@ -47,6 +49,7 @@ class StepClock:
     async def sleep(self, seconds: float) -> None:
         done = asyncio.get_running_loop().create_future()
         self.sleepers.append((self.us + int(seconds * 1e6), done))
+        self.asleep.set()
         await done
 
     def advance(self, seconds: float) -> None:

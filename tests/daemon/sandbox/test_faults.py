@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import json
+from pathlib import Path
 
 import pytest
 
 from daemon.sandbox import ConnectionLost, RequestFault
+from tests.conformance.replay import StepClock
+from tests.daemon.sandbox.client import Client, jpeg, sandbox
 from tests.daemon.sandbox.conftest import World
 
 SAVE = ["update:job", "update:task", "update:project"]
@@ -114,3 +120,73 @@ async def test_a_connection_is_cut_before_or_after_the_write(
         await world.create(world.box())
 
     assert len((await world.read())["shapes"]) == shapes
+
+
+async def test_a_delayed_delivery_holds_up_all_later_ones(world: World) -> None:
+    """One worker, one queue: a pause is everybody's."""
+    await world.hears()
+    clock = StepClock()
+    world.sandbox.state.clock = clock
+    world.sandbox.faults.delay_s[world.sandbox.faults.next_delivery + 1] = 30.0
+    await world.create(world.box())
+
+    draining = asyncio.create_task(world.sandbox.outbox.drain())
+    await clock.asleep.wait()
+    before = world.heard.events
+    clock.advance(30)
+    await draining
+
+    assert before == SAVE[:1]
+    assert world.heard.events == SAVE
+
+
+async def test_shuffled_keys_are_signed_anew(world: World) -> None:
+    """The same JSON in other bytes, as after a stay in the database."""
+    await world.hears()
+    world.sandbox.faults.shuffle_keys.add(world.sandbox.faults.next_delivery)
+    await world.create(world.box())
+    await world.sandbox.outbox.drain()
+
+    _, headers, body = world.heard.requests[0]
+
+    expected = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    assert list(json.loads(body)) == ["job", "event", "sender", "webhook_id", "before_update"]
+    assert headers["X-Signature-256"] == f"sha256={expected}"
+
+
+async def test_latency_is_waited_on_the_clock(world: World) -> None:
+    """A fake clock makes a slow server fast to test."""
+    clock = StepClock()
+    world.sandbox.clock = clock
+    world.sandbox.faults.latency_s = 5.0
+
+    asking = asyncio.create_task(world.admin.get("/api/server/about"))
+    await clock.asleep.wait()
+    early = asking.done()
+    clock.advance(5)
+
+    assert (await asking)["version"] == "2.15.0"
+    assert not early
+
+
+async def test_the_journal_says_what_was_committed_in_spite_of_an_error(tmp_path: Path) -> None:
+    """A script that counts edits must count a write whose answer was a 500, and no refused one."""
+    journal = tmp_path / "journal.jsonl"
+    server = sandbox(journal=journal)
+    admin = await Client(server).login()
+    task = (await admin.post("/api/tasks", {"name": "t", "labels": [{"name": "a"}]}))["id"]
+    await admin.upload(task, {"a.jpg": jpeg(8, 8)})
+    shape = {"type": "rectangle", "frame": 0, "label_id": 1, "points": [1, 2, 3, 4]}
+    path = "/api/jobs/1/annotations"
+
+    server.faults.requests = [RequestFault("before"), RequestFault("after", skip=0)]
+    for sent in (shape, shape, shape | {"label_id": 99}):
+        await admin.patch(path, {"shapes": [sent]}, action="create")
+
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    writes = [line for line in lines if line["path"] == path]
+    assert [(line["status"], line["committed"]) for line in writes] == [
+        (500, False),
+        (500, True),
+        (400, False),
+    ]
