@@ -173,15 +173,16 @@ async def test_the_journal_says_what_was_committed_in_spite_of_an_error(tmp_path
     """A script that counts edits must count a write whose answer was a 500, and no refused one."""
     journal = tmp_path / "journal.jsonl"
     server = sandbox(journal=journal)
-    admin = await Client(server).login()
-    task = (await admin.post("/api/tasks", {"name": "t", "labels": [{"name": "a"}]}))["id"]
-    await admin.upload(task, {"a.jpg": jpeg(8, 8)})
-    shape = {"type": "rectangle", "frame": 0, "label_id": 1, "points": [1, 2, 3, 4]}
-    path = "/api/jobs/1/annotations"
+    async with server:
+        admin = await Client(server).login()
+        task = (await admin.post("/api/tasks", {"name": "t", "labels": [{"name": "a"}]}))["id"]
+        await admin.upload(task, {"a.jpg": jpeg(8, 8)})
+        shape = {"type": "rectangle", "frame": 0, "label_id": 1, "points": [1, 2, 3, 4]}
+        path = "/api/jobs/1/annotations"
 
-    server.faults.requests = [RequestFault("before"), RequestFault("after", skip=0)]
-    for sent in (shape, shape, shape | {"label_id": 99}):
-        await admin.patch(path, {"shapes": [sent]}, action="create")
+        server.faults.requests = [RequestFault("before"), RequestFault("after", skip=0)]
+        for sent in (shape, shape, shape | {"label_id": 99}):
+            await admin.patch(path, {"shapes": [sent]}, action="create")
 
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     writes = [line for line in lines if line["path"] == path]
