@@ -36,7 +36,7 @@ from projections.scan_batch import Batch
 from projections.tables import Tables
 
 BATCH_SAMPLES: Final = 500
-BATCH_BYTES: Final = 1 << 20
+BATCH_BYTES: Final = 1 << 18
 # A run that is being worked on may move its stream between a decision and its append.
 TRIES: Final = 5
 

@@ -189,11 +189,13 @@ async def test_the_base_is_always_what_the_manifest_showed_last(scanned: World) 
 
     export(scanned.settings.manifest, theirs, about=metadata(info=seen))
     await scanned.scan()
+    await scanned.merge(relabelled(3, 103, "eel", "fox"))
     later = [*theirs[:3], {**theirs[3], "tags": ["x"]}]
     export(scanned.settings.manifest, later, about=metadata(info=seen), at_s=LATER_S)
     report = await scanned.scan()
 
     assert (report.changed, report.labels, report.conflicts) == (1, 0, 0)
+    assert (await scanned.sample(3))["gt"]["detections"][0]["label"] == "fox"
 
 
 async def test_a_mark_of_another_dataset_says_nothing(scanned: World) -> None:
