@@ -35,10 +35,10 @@ from projections.attribution import UNKNOWN, Author, joined
 from projections.codec.fiftyone import (
     UnexpectedValue,
     digests_of,
-    field_facets,
     members_of,
     new_document,
     to_members,
+    watched_facets,
 )
 from projections.decision import Decision, Draft
 from projections.facets import ATTRIBUTE, Facets
@@ -463,7 +463,7 @@ def _new(
         operation="added",
         facets=candidate.facets,
         new=document,
-        digests=digests_of(document, field_facets(target)),
+        digests=digests_of(document, watched_facets(target)),
     )
     who = _authors(merge, label, candidate, candidate.facets)
     if target.allow_additions:

@@ -25,7 +25,7 @@ from events.run import (
 from projections import runs
 from projections.attribution import date_us
 from projections.codec.cvat import Schema, as_stored
-from projections.codec.fiftyone import Unsendable, digests_of, field_facets, to_annotation
+from projections.codec.fiftyone import Unsendable, digests_of, to_annotation, watched_facets
 from projections.datasets import Sample, in_order
 from projections.decision import Decision, Draft
 from projections.jobs import ANNOTATIONS, JOBS
@@ -252,7 +252,7 @@ def _collect(
             Uploaded(
                 **place,
                 annotation=as_stored(annotation, schema),
-                digests=digests_of(label.document, field_facets(target)),
+                digests=digests_of(label.document, watched_facets(target)),
             )
         )
 

@@ -24,6 +24,10 @@ from projections.facets import ATTRIBUTE, Facets, facets_of
 from projections.label_schema import LABEL_ID, TEXT_CHARS_MAX
 
 _DIGEST_CHARS = 16
+# Stands for all members of a label that no facet stands for: CVAT never sees them.
+REST = "rest"
+# FiftyOne keeps these by itself; they say nothing of the label.
+DATES = frozenset({"created_at", "last_modified_at"})
 
 
 class Unsendable(SyncError):
@@ -171,13 +175,23 @@ def members_of(facet: str) -> tuple[str, ...]:
             return ()
 
 
+def watched_facets(field: FieldSchema) -> tuple[str, ...]:
+    """Name what is watched of a label on the dataset's side: its facets, and all else of it."""
+    return (*field_facets(field), REST)
+
+
 def digests_of(document: Mapping[str, Any], facets: Iterable[str]) -> dict[str, str]:
     """Return facet → digest of the members it stands for, to see later whether they changed."""
-    return {
+    named = {facet: members_of(facet) for facet in facets}
+    digests = {
         facet: _digest({member: document.get(member) for member in members})
-        for facet in facets
-        if (members := members_of(facet))
+        for facet, members in named.items()
+        if members
     }
+    if REST in named:
+        taken = {member for members in named.values() for member in members} | DATES
+        digests[REST] = _digest({k: v for k, v in document.items() if k not in taken})
+    return digests
 
 
 def _digest(members: dict[str, Any]) -> str:

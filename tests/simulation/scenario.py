@@ -11,6 +11,7 @@ from tests.fakes.clock import run_virtual
 from tests.fakes.store import Life, Step
 from tests.simulation import checks
 from tests.simulation.annotator import Annotator
+from tests.simulation.dataset_side import DatasetSide
 from tests.simulation.process import Process
 from tests.simulation.witness import Witness
 from tests.simulation.world import World
@@ -34,7 +35,8 @@ async def _scenario(world: World, *, deaths: int, saves: int) -> Counter[str]:
     async with world.sandbox:
         await world.open_dataset(SAMPLES)
         left = await _until_annotated(world, policy, deaths)
-        work = asyncio.gather(*(person.work(saves) for person in people))
+        others = [DatasetSide(world, witness).work(6)] if rng.random() < 0.4 else []
+        work = asyncio.gather(*(person.work(saves) for person in people), *others)
         while True:
             life = _life(world, left)
             process = Process(world, life)
@@ -91,5 +93,6 @@ async def _check(world: World, witness: Witness, process: Process) -> None:
     checks.check_settled(world, tables)
     checks.check_raised_once(world, tables)
     checks.check_named(world, tables)
+    checks.check_documents(witness, tables)
     checks.check_labels(world, witness, tables)
     checks.check_replay(world, tables)

@@ -98,8 +98,9 @@ class Truth:
         name = self.names.setdefault(key, f"{key[0]}-{key[1]}")
         if any(thing.name == name for thing in taken.values()):
             # It came back beside the one that had taken its place.
-            self.doubled.add(name)
-            name = self.names[key] = f"{key[0]}-{key[1]}-again"
+            again = self.names[key] = f"{key[0]}-{key[1]}-again"
+            self.doubled |= {name, again}
+            return again
         return name
 
     def _note_copies(self, things: Mapping[Key, Thing]) -> None:

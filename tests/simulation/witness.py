@@ -5,7 +5,10 @@ Judged from the events and the world's truth alone; no table is looked at.
 
 from __future__ import annotations
 
+from typing import Any
+
 from events.annotations import Annotation, Shape
+from events.dataset import DatasetLabelsChanged, Document, LabelChange, SamplesAdded
 from events.envelope import Recorded
 from events.job import AnnotationsObserved, Change, JobSchemaChanged
 from events.registry import Fact
@@ -17,7 +20,7 @@ from events.run import (
     LabelsMerged,
     LabelsUploaded,
 )
-from tests.simulation.truth import Facets, Key, Write
+from tests.simulation.truth import Facets, Key, Thing, Write
 from tests.simulation.world import World, date_us
 
 Address = tuple[str, str, str]
@@ -34,12 +37,19 @@ class Witness:
         self.uploaded: dict[Address, str] = {}
         self.keys: dict[Address, Key] = {}
         self.looks: dict[int, list[int]] = {}
+        self.documents: dict[Address, Document] = {}
+        # As both sides had it last.
+        self.agreed: dict[Address, Document] = {}
+        # Labels that the dataset's side had a hand in.
+        self.theirs: set[Address] = set()
         world.disk.witnesses.append(self.saw)
 
     def saw(self, at: Recorded, fact: Fact) -> None:
         """Check one event."""
         self.world.counts[f"event: {at.type}"] += 1
         match fact:
+            case SamplesAdded() | DatasetLabelsChanged():
+                self._told(fact)
             case AnnotationsObserved():
                 self._observed(at, fact)
             case JobSchemaChanged():
@@ -51,6 +61,7 @@ class Witness:
                     self._edited(at, fact.job, edit)
                     if isinstance(fact, LabelsMerged):
                         self._not_lost(fact.job, edit)
+                        self._not_overwritten(edit)
             case ConflictRaised():
                 for conflict in fact.conflicts:
                     self._edited(at, fact.job, conflict.edit)
@@ -66,6 +77,51 @@ class Witness:
                 for link in fact.links:
                     part = link.parts[0]
                     self.keys[link.sample, link.field, link.label] = (part.kind, part.id)
+
+    # What the dataset holds
+
+    def _told(self, fact: SamplesAdded | DatasetLabelsChanged) -> None:
+        for change in fact.changes if isinstance(fact, DatasetLabelsChanged) else ():
+            self._changed(change)
+        for document in fact.samples if isinstance(fact, SamplesAdded) else ():
+            sample: Any = document
+            labels = {"gt": sample["gt"]["detections"], "weather": [sample.get("weather")]}
+            for field, held in labels.items():
+                for label in filter(None, held):
+                    where = sample["_id"]["$oid"], field, label["_id"]["$oid"]
+                    self.documents[where] = self.agreed[where] = label
+
+    def _changed(self, change: LabelChange) -> None:
+        where = (change.sample, change.field, change.label)
+        self.theirs.add(where)
+        if change.new is None:
+            del self.documents[where]
+        elif change.old is None:
+            self.documents[where] = change.new
+        else:
+            self.documents[where] = {**self.documents[where], **change.new}
+
+    def _not_overwritten(self, edit: LabelEdit) -> None:
+        """What the dataset's side changed stays, unless both sides say the same."""
+        where = (edit.sample, edit.field, edit.label)
+        held = self.documents.get(where)
+        agreed = self.agreed.get(where)
+        if edit.operation == "added":
+            assert held is None
+            self.documents[where] = self.agreed[where] = edit.new or {}
+        elif edit.operation == "removed":
+            assert edit.old == held, "what goes is told as it was"
+            assert held in (None, agreed), f"{where} was changed in the dataset, and is lost"
+            self.documents.pop(where, None)
+        elif edit.old or edit.new:
+            assert held is not None
+            assert agreed is not None
+            old, new = edit.old or {}, edit.new or {}
+            for member in old.keys() | new.keys():
+                assert held.get(member) == old.get(member), "what changes is told as it was"
+                assert held.get(member) == agreed.get(member), f"{where} was overwritten"
+            self.documents[where] = _with(held, old, new)
+            self.agreed[where] = _with(agreed, old, new)
 
     # What was observed
 
@@ -166,8 +222,10 @@ class Witness:
         for date in self.looks[job]:
             write = self.world.truth.at(job, date)
             for key, thing in write.things.items() if write else ():
-                if thing.name == name:
-                    if last is not None and not _alike(*last, key, thing.facets):
+                if write and thing.name == name:
+                    twins = [one for one in write.things.values() if _lie_alike(one, thing)]
+                    sure = last is None or _alike(*last, key, thing.facets, alone=len(twins) == 1)
+                    if not sure:
                         return True
                     last = key, thing.facets
         return False
@@ -176,11 +234,22 @@ class Witness:
         return self.world.truth.names[self.keys[address]]
 
 
-def _alike(old_key: Key, old: Facets, key: Key, new: Facets) -> bool:
+def _alike(old_key: Key, old: Facets, key: Key, new: Facets, *, alone: bool) -> bool:
     label_id = "attribute:label_id"
     same_id = bool(old.get(label_id)) and old.get(label_id) == new.get(label_id)
-    same_place = all(old.get(facet) == new.get(facet) for facet in ("frame", "class", "geometry"))
-    return old_key == key or same_id or same_place
+    return old_key == key or same_id or (alone and _place(old) == _place(new))
+
+
+def _lie_alike(one: Thing, other: Thing) -> bool:
+    return _place(one.facets) == _place(other.facets)
+
+
+def _place(facets: Facets) -> list[object]:
+    return [facets.get(facet) for facet in ("frame", "class", "geometry")]
+
+
+def _with(document: Document, old: Document, new: Document) -> Document:
+    return {name: value for name, value in document.items() if name not in old} | new
 
 
 def _users(at: Recorded) -> set[int]:
