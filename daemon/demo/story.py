@@ -123,7 +123,7 @@ class Story:
         """Make a dataset, a CVAT, and the settings that name both."""
         self.teller.step("A dataset, a CVAT server, and a settings file that names both")
         make_dataset(self.folder / NAME)
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         text = SETTINGS.format(
             port=port,
@@ -229,7 +229,7 @@ class Story:
         return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that is free now: webhooks must find the daemon there after a restart."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

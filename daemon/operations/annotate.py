@@ -12,6 +12,7 @@ from daemon.operations.progress import with_progress
 from daemon.operations.registry import Json, operation
 from daemon.operations.run import describe
 from events.annotations import AttributeSpec
+from events.errors import SyncError
 from events.run import LabelType, Policy, Tripwire
 from projections.run_keys import known_run
 from projections.upload import AnnotateRequest, FieldRequest, Selection, request_run
@@ -50,11 +51,23 @@ class AnnotateArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
+class NoFields(SyncError):
+    """A new run was asked for without a label field."""
+
+
 @operation("annotate", args=AnnotateArgs, writes="CVAT")
 async def annotate(app: App, args: AnnotateArgs) -> AsyncGenerator[Json, None]:
     """Ask for a run and carry it to the end; an interrupted one goes on where it stopped."""
+    app.dataset(args.dataset)
     asked = _asked(app, args)
     known = await app.projections.ask(lambda tables: known_run(tables, args.dataset, args.key))
+    if known is None and not args.fields:
+        raise NoFields(
+            "there is no such run to go on with, and a new one needs a label field",
+            dataset=args.dataset,
+            key=args.key,
+            hint="nothing was written; name one with --field, or see `labeltrail run ls`",
+        )
     if known is None or known.opened or args.dry_run:
         # Also for a key that is taken: the decision says so.
         decision = await app.projections.ask(lambda tables: request_run(tables, asked))
