@@ -65,6 +65,24 @@ class Http(_Section):
         return url if url is None else _http_url(url)
 
 
+class Api(_Section):
+    """The HTTP API under /api/v1, and /metrics."""
+
+    requests_per_s: float = Field(default=50.0, gt=0, le=10_000, allow_inf_nan=False)
+    burst: Count = 100
+    operations_max: Count = 32
+    feeds_max: Count = 32
+    cors_origins: Several[str] = ()
+    metrics_on_loopback: bool = False
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"https?://[^/\s@*]+", origin) for origin in origins):
+            raise ValueError("an origin is a scheme, a host and maybe a port, with no path")
+        return origins
+
+
 class Server(_Section):
     """One CVAT server and how to reach it."""
 
@@ -148,6 +166,7 @@ class Settings(_Section):
 
     data: Data = Data()
     http: Http = Http()
+    api: Api = Api()
     servers: dict[ServerName, Server] = {}
     datasets: dict[DatasetName, Dataset] = {}
     checkpoints: Checkpoints = Checkpoints()

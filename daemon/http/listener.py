@@ -15,6 +15,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from daemon import notify
+from daemon.http.api import cors
+from daemon.http.api.access import Access
+from daemon.http.api.api import ROUTE, Api
 from daemon.http.bodies import Bodies
 from daemon.http.guard import Guard
 from daemon.http.health import Readyz, healthz
@@ -62,6 +65,7 @@ async def listening(app: App) -> AsyncIterator[str]:
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
         site = make_site(receiver, Readyz(app.store, app.projections), limits)
+        add_api(site, app)
         with app.hearing_deliveries(receiver.heard):
             async with serving(site, bound, limits):
                 yield address_of(bound)
@@ -79,6 +83,14 @@ def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Applicati
     site.router.add_get("/healthz", healthz)
     site.router.add_get("/readyz", readyz.handle)
     return site
+
+
+def add_api(site: web.Application, app: App) -> None:
+    """Add the routes that need a token."""
+    api = Api(app, Access(app))
+    site.router.add_route("*", ROUTE, api.handle)
+    site.on_response_prepare.append(cors.mark)
+    site.on_shutdown.append(api.stop)
 
 
 @asynccontextmanager

@@ -66,6 +66,13 @@ class Appended(msgspec.Struct, frozen=True, kw_only=True):
     repeated: bool = False
 
 
+class LogIdentity(msgspec.Struct, frozen=True):
+    """Which log this is. epoch: counts how often it was declared to begin anew, from 1."""
+
+    id: bytes
+    epoch: int
+
+
 class LogReader(Protocol):
     """Synchronous reading, for a worker thread; one thread at a time."""
 
@@ -132,6 +139,9 @@ class EventStore(Protocol):
 
     def reader(self) -> LogReader:
         """Return a reader of its own; cheap."""
+
+    def identity(self) -> LogIdentity:
+        """Return what tells this log from another, and from itself before it was restored."""
 
     async def close(self) -> None:
         """Write what waits, then refuse."""

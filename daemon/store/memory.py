@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 
 from daemon.clock import Clock
-from daemon.ports.store import NOTHING_EXPECTED, Appended, StoreClosed
+from daemon.ports.store import NOTHING_EXPECTED, Appended, LogIdentity, StoreClosed
 from daemon.store.follow import Followers
 from daemon.store.placing import Head, Known, Placing
 from daemon.store.prepare import Packed, fact_of, prepare, unpack
@@ -22,6 +22,7 @@ from events.envelope import NewEvent, Recorded
 from events.registry import Fact
 
 SALT_BYTES: Final = 16
+ID_BYTES: Final = 16
 
 
 class _Log:
@@ -59,6 +60,7 @@ class MemoryStore:
         self._head = Head()
         self._followers = Followers(0)
         self._salt = os.urandom(SALT_BYTES)
+        self._id = os.urandom(ID_BYTES)
         self._closed = False
 
     async def append(
@@ -86,6 +88,9 @@ class MemoryStore:
 
     async def position_at(self, time_us: int) -> int:
         return bisect_right(self._log.rows, time_us, key=lambda row: row.recorded_at)
+
+    def identity(self) -> LogIdentity:
+        return LogIdentity(self._id, 1)
 
     def reader(self) -> MemoryReader:
         return MemoryReader(self._log)

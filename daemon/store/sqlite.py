@@ -20,6 +20,7 @@ from daemon.clock import Clock
 from daemon.ports.store import (
     NOTHING_EXPECTED,
     Appended,
+    LogIdentity,
     QueueFull,
     StoreClosed,
     StoreFailed,
@@ -142,6 +143,9 @@ class SqliteStore:
 
     def reader(self) -> SqliteReader:
         return SqliteReader(self.path)
+
+    def identity(self) -> LogIdentity:
+        return LogIdentity(self.meta.id, self.meta.epoch)
 
     async def checkpoint(self) -> Checkpoint:
         """Sign the head now, e.g. by a timer or before a backup."""

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from config.settings import (
+    Api,
     Checkpoints,
     Data,
     Dataset,
@@ -28,6 +29,7 @@ SHOWN = re.sub(r"^# (\w+ = )", r"\1", TEXT, flags=re.MULTILINE)
 SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("data", Data),
     ("http", Http),
+    ("api", Api),
     ("servers.main", Server),
     ("datasets.pets", Dataset),
     ("checkpoints", Checkpoints),

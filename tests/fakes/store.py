@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from daemon.ports.store import NOTHING_EXPECTED, Appended, EventStore, LogReader
+from daemon.ports.store import NOTHING_EXPECTED, Appended, EventStore, LogIdentity, LogReader
 from events.envelope import NewEvent
 
 
@@ -80,6 +80,9 @@ class DyingStore:
     async def position_at(self, time_us: int) -> int:
         self._life.check()
         return await self._disk.position_at(time_us)
+
+    def identity(self) -> LogIdentity:
+        return self._disk.identity()
 
     def reader(self) -> LogReader:
         self._life.check()

@@ -1,0 +1,1 @@
+"""`/api/v1`: the operations of the command line over HTTP, for whoever has a token."""
