@@ -17,6 +17,7 @@ from config.problems import SettingsUnusable
 from config.settings import Dataset, Server, Settings
 from daemon import file_systems, keys
 from daemon.clock import Clock, SystemClock
+from daemon.people import People
 from events.errors import SyncError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ PROJECTIONS_NAME: Final = "projections.db"
 SCRATCH_NAME: Final = "scratch"
 STORE_STOP_S: Final = 30.0
 PROJECTIONS_STOP_S: Final = 10.0
+PEOPLE_STOP_S: Final = 5.0
 CLIENTS_STOP_S: Final = 5.0
 
 OnDelivery = Callable[[str, "DeliveryReceived"], None]
@@ -82,6 +84,7 @@ class _Shared:
     settings: Settings
     store: EventStore | None = None
     projections: Projections | None = None
+    people: People | None = None
     clients: dict[str, CvatApi] = field(default_factory=dict)
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     reloaded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -126,6 +129,12 @@ class App:
         """State that follows from the log."""
         assert self._shared.projections is not None, "this operation declared that it needs none"
         return self._shared.projections
+
+    @property
+    def people(self) -> People:
+        """Names of people, and their texts, which may be erased."""
+        assert self._shared.people is not None, "this operation declared that it needs no log"
+        return self._shared.people
 
     @property
     def folder(self) -> Path:
@@ -263,6 +272,8 @@ async def open_app(
         if log:
             app._shared.store = await _open_store(app)
             stack.push_async_callback(_within, STORE_STOP_S, app._shared.store.close)
+            app._shared.people = People(app.folder)
+            stack.push_async_callback(_within, PEOPLE_STOP_S, app._shared.people.close)
         if log and state:
             app._shared.projections = await _open_projections(app)
             stack.push_async_callback(_within, PROJECTIONS_STOP_S, app._shared.projections.close)

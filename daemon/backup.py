@@ -96,7 +96,7 @@ async def restore(backup: Path, data: Path, clock: Clock, actor: str) -> LogRest
     """Go on from a backup in an empty data folder. Interrupted, it can be asked for again.
 
     The copy is verified first. What is recorded from now on is a new epoch of the log.
-    Raises BackupFailed, BackupUnsound, NotEmpty, DataFolderLocked.
+    Raises BackupFailed, BackupUnsound, NotEmpty.
     """
     stage = data / STAGE_NAME
     with _translated(data):
@@ -112,7 +112,15 @@ async def restore(backup: Path, data: Path, clock: Clock, actor: str) -> LogRest
 
 def _locked(data: Path) -> FolderLock:
     data.mkdir(mode=DATA_MODE, parents=True, exist_ok=True)
-    return FolderLock(data)
+    try:
+        return FolderLock(data)
+    except DataFolderLocked as exc:
+        raise BackupFailed(
+            "the data folder is in use",
+            folder=str(data),
+            pid=exc.facts["pid"],
+            hint="nothing was written; stop the daemon first",
+        ) from exc
 
 
 def _stage(backup: Path, data: Path, stage: Path, now_us: int) -> LogRestored:

@@ -1,10 +1,11 @@
-"""Facts of the stream `log`: what was done to the log as a whole."""
+"""Facts about the log as a whole, and about what is kept beside it."""
 
 from __future__ import annotations
 
 from events.registry import Fact, event
 
 STREAM = "log"
+PEOPLE_STREAM = "people"
 
 
 @event("LogRestored")
@@ -19,4 +20,14 @@ class LogRestored(Fact, frozen=True, kw_only=True, omit_defaults=True):
     position: int
 
 
-FACTS = (LogRestored,)
+@event("PersonForgotten")
+class PersonForgotten(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """Names, mail address and texts of a person were erased. The log held none of them.
+
+    person  the actor, "<server>/<user id>"
+    """
+
+    person: str
+
+
+FACTS = (LogRestored, PersonForgotten)

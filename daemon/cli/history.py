@@ -28,7 +28,7 @@ def shows_steps(objects: Iterator[Json], console: Console) -> None:
         if found["kind"] == "label":
             _print_label(found, console)
             continue
-        who = found["actor"] or "–"
+        who = found.get("actor_name") or found["actor"] or "–"
         when = (found["occurred_at"] or found["recorded_at"])[:19]
         console.print(
             Text.assemble(

@@ -22,7 +22,7 @@ def shows_log(objects: Iterator[Json], console: Console) -> None:
     from rich.text import Text
 
     for found in objects:
-        who = found["actor"] or "–"
+        who = found.get("actor_name") or found["actor"] or "–"
         console.print(
             Text.assemble(
                 (f"{found['position']:>8} ", "yellow"),

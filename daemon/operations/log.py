@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import orjson
 
+from daemon.operations.people import with_names
 from daemon.operations.registry import Json, operation
 from daemon.operations.times import iso, position_at
 from events import canonical
@@ -66,12 +67,12 @@ async def log(app: App, args: LogArgs) -> AsyncGenerator[Json, None]:
     reader = store.reader()
     try:
         async for batch in _batches(lambda: _found(reader, args, after, upto)):
-            for found in batch:
+            for found in await with_names(app, batch):
                 yield found
         while args.follow:
             after, upto = upto, await store.wait_beyond(upto)
             async for batch in _batches(lambda: _read(reader, args, after, upto)):  # noqa: B023
-                for found in batch:
+                for found in await with_names(app, batch):
                     yield found
     finally:
         reader.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from daemon.operations.log import spelled
+from daemon.operations.people import names_of, with_names
 from daemon.operations.registry import Json, operation
 from daemon.operations.times import iso
 from events.errors import SyncError
@@ -40,7 +41,8 @@ class ShowArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def show(app: App, args: ShowArgs) -> AsyncGenerator[Json, None]:
     """Show an event, the history of a label, or the history of an annotation."""
     if position := _POSITION.fullmatch(args.what):
-        yield await _event(app, int(position[1]))
+        for event in await with_names(app, [await _event(app, int(position[1]))]):
+            yield event
     elif annotation := _ANNOTATION.fullmatch(args.what):
         server, job, kind, number = annotation.groups()
         rows = await app.projections.ask(
@@ -115,6 +117,7 @@ async def _event(app: App, position: int) -> Json:
 
 async def _step(app: App, row: Any, cut: Callable[[Json], list[Json]]) -> Json:
     event = await _event(app, row.position)
+    names = await names_of(app, [row.actor])
     return {
         "kind": "step",
         "position": row.position,
@@ -122,6 +125,7 @@ async def _step(app: App, row: Any, cut: Callable[[Json], list[Json]]) -> Json:
         "recorded_at": iso(row.recorded_at),
         "occurred_at": event["occurred_at"],
         "actor": row.actor,
+        "actor_name": names.get(row.actor),
         "evidence": row.evidence,
         "stream": event["stream"],
         "type": event["type"],
