@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint lock clean
+.PHONY: help demo test test-slow conformance interop bench bench-quick lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -27,6 +27,18 @@ test: $(VENV)/.installed-dev lint ## all fast tests
 
 test-slow: $(VENV)/.installed-dev ## long-running, load and chaos checks
 	$(BIN)/pytest -q -m slow
+
+conformance: $(VENV)/.installed-dev ## hold the sandbox against recorded CVAT traffic
+	$(BIN)/python -m tests.conformance
+
+interop: $(VENV)/.installed-dev ## the real FiftyOne reads what we export (installs 1.2 GB)
+	$(BIN)/python -m tests.interop
+
+bench: $(VENV)/.installed-dev ## every figure as a ratio to its limit
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/.installed-dev ## the same with small samples, in under 45 s
+	$(BIN)/python -m benchmarks --quick
 
 lint: $(VENV)/.installed-dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check -q .

@@ -1,37 +1,29 @@
 """Durable appends through the store, against raw SQLite writing the same rows.
 
-    python benchmarks/append.py [folder]
-
-Prints one JSON object: events a second and the ratio store / raw, for 1 event an
-append, 64 appends of 1 event at once, and 1,000 events an append. Both sides write
-the same tables with the same triggers and pragmas. Raw has its rows ready, commits
-each append by itself, one after the other, and checkpoints by SQLite's own rule.
-Five pairs, taken in turn, so that what else the machine does meets both; the median
-of the ratios is the figure to keep.
+For 1 event an append, 64 appends of 1 event at once, and 1,000 events an append. Both sides write
+the same tables with the same triggers and pragmas. Raw has its rows ready, commits each append by
+itself, one after the other, and checkpoints by SQLite's own rule.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.pairs import PAIRS, Figure, figure
 from daemon.clock import SystemClock
 from daemon.store import rows, schema
-from daemon.store.driver import open_writer, sqlite3
+from daemon.store.driver import open_writer
 from daemon.store.placing import Head, Placing
 from daemon.store.prepare import prepare
 from daemon.store.sqlite import SqliteStore
 from events.envelope import NewEvent
 from events.registry import Fact, event
 
-PAIRS = 5
 STREAMS = 8
 # (name, events an append, appends at once, appends in all)
 SIZES = [("append_1", 1, 1, 1_500), ("append_64", 1, 64, 6_400), ("append_1000", 1_000, 1, 60)]
@@ -139,32 +131,25 @@ async def through_sqlite(folder: Path, sent: Groups) -> float:
     return took
 
 
-async def measure(folder: Path, events: int, at_once: int, count: int) -> dict[str, float]:
-    """Return the medians over PAIRS, and of the ratios of the pairs."""
+async def measure(*, quick: bool) -> dict[str, Figure]:
+    """Return `append_1`, `append_64` and `append_1000`."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, events, at_once, count in SIZES:
+            less = 3 if quick else 1
+            found[name] = await _measured(Path(folder), events, at_once, count // less)
+    return found
+
+
+async def _measured(folder: Path, events: int, at_once: int, count: int) -> Figure:
     clock = SystemClock()
     sides = [through_store, through_sqlite]
-    rates: list[list[float]] = []
+    times = []
     for pair in range(PAIRS):
-        rates.append([0.0, 0.0])
+        took = [0.0, 0.0]
         for side in (0, 1) if pair % 2 else (1, 0):
             place = Path(tempfile.mkdtemp(dir=folder))
-            took = await sides[side](place, groups(clock, events, at_once, count))
-            rates[-1][side] = events * count / took
+            took[side] = await sides[side](place, groups(clock, events, at_once, count))
             shutil.rmtree(place)
-    return {
-        "store_per_s": round(statistics.median(store for store, _ in rates)),
-        "raw_per_s": round(statistics.median(raw for _, raw in rates)),
-        "ratio": round(statistics.median(store / raw for store, raw in rates), 3),
-    }
-
-
-async def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.gettempdir())
-    result: dict[str, object] = {"sqlite": sqlite3.sqlite_version, "pairs": PAIRS}
-    for name, events, at_once, count in SIZES:
-        result[name] = await measure(folder, events, at_once, count)
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+        times.append((took[0], took[1]))
+    return figure(times, events * count)

@@ -1,7 +1,7 @@
 """Replay of a log into state in memory, against scanning and decoding the same file.
 
-`ratio` is the limit's time over ours. Beside it, where the PyPI package `eventsourcing` is installed,
-how many times as many label changes a second we replay as it does with one change an event.
+Beside it, where the PyPI package `eventsourcing` is installed, how many times as many label changes
+a second we replay as it does with one change an event.
 """
 
 from __future__ import annotations

@@ -1,0 +1,31 @@
+"""`make bench`: every figure as a ratio to its limit, taken in the same run on this machine.
+
+    python -m benchmarks [--quick]
+
+One line a figure on the way; one JSON object of all of them on the last line. `--quick` takes
+smaller samples and ends in under 45 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from benchmarks import ack, append, fold, size, sync
+from benchmarks.pairs import Figure
+
+MEASURES = (append, fold, size, ack, sync)
+
+
+async def main(*, quick: bool) -> None:
+    found: dict[str, Figure] = {}
+    for module in MEASURES:
+        for name, figure in (await module.measure(quick=quick)).items():
+            print(f"{name:18} {figure}", flush=True)
+            found[name] = figure
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(quick="--quick" in sys.argv[1:]))

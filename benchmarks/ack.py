@@ -1,0 +1,180 @@
+"""How fast a webhook delivery is acknowledged: on disk, against an endpoint that only checks it.
+
+Both run in processes of their own and get distinct signed deliveries over CONNECTIONS connections.
+Afterwards the log is opened anew: every 204 must be found in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from benchmarks.pairs import PAIRS, Figure, figure
+from daemon import logs
+from daemon.app import open_app
+from daemon.clock import SystemClock
+from daemon.cvat.signatures import SIGNATURE_HEADER, check, sign
+from daemon.http import listener
+from daemon.store.sqlite import SqliteStore
+
+CONNECTIONS = 64
+SECRET = "a secret of the benchmark"
+SETTINGS = """
+[data]
+folder = "{folder}/data"
+[http]
+port = 0
+connections_max = 512
+[servers.main]
+url = "http://127.0.0.1:9"
+webhook_secrets = ["{secret}"]
+"""
+
+
+async def measure(*, quick: bool) -> dict[str, Figure]:
+    """Return `ack` (ratio) and `ack_p99_ms`."""
+    count = 3_000 if quick else 20_000
+    times, p99s = [], []
+    for pair in range(PAIRS):
+        taken: dict[str, float] = {}
+        for side in ("ours", "bare") if pair % 2 else ("bare", "ours"):
+            with tempfile.TemporaryDirectory() as folder:
+                seconds, waits = await _run(side, Path(folder), count, pair * count)
+                taken[side] = seconds
+                if side == "ours":
+                    p99s.append(statistics.quantiles(waits, n=100)[98] * 1_000)
+                    assert await _found(Path(folder)) == count, "a 204 is not in the log"
+        times.append((taken["ours"], taken["bare"]))
+    return {
+        "ack": figure(times, count),
+        "ack_p99_ms": {"ms": round(statistics.median(p99s), 1)},
+    }
+
+
+async def _run(side: str, folder: Path, count: int, first: int) -> tuple[float, list[float]]:
+    async with _serving(side, folder) as port:
+        requests = [_request(number) for number in range(first, first + count)]
+        waiting = iter(requests)
+        waits: list[float] = []
+        started = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(_send(port, waiting, waits))
+        return time.perf_counter() - started, waits
+
+
+async def _send(port: int, requests: Iterator[bytes], waits: list[float]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for request in requests:
+        began = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        waits.append(time.perf_counter() - began)
+        assert head.startswith(b"HTTP/1.1 204"), head
+    writer.close()
+
+
+def _request(number: int) -> bytes:
+    job = number % 500 + 1
+    date = f"2026-11-22T10:18:{number // 1_000_000 % 60:02}.{number % 1_000_000:06}Z"
+    body = json.dumps(
+        {
+            "event": "update:job",
+            "job": {
+                "id": job,
+                "task_id": 7,
+                "project_id": 1,
+                "updated_date": date,
+                "pad": "x" * 900,
+            },
+            "before_update": {"updated_date": date},
+            "sender": {"id": 3, "username": "annotator"},
+            "webhook_id": 1,
+        }
+    ).encode()
+    head = (
+        f"POST /webhooks/cvat/main HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+        f"{SIGNATURE_HEADER}: {sign(body, SECRET)}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def _found(folder: Path) -> int:
+    """Open the log anew; return how many deliveries it holds."""
+    store = await SqliteStore.open(folder / "data" / "log.db", SystemClock())
+    reader = store.reader()
+    found = sum(one.type == "DeliveryReceived" for one in reader.read(stream="server/main"))
+    reader.close()
+    await store.close()
+    return found
+
+
+@asynccontextmanager
+async def _serving(side: str, folder: Path) -> Any:
+    (folder / "labeltrail.toml").write_text(SETTINGS.format(secret=SECRET, folder=folder))
+    with (folder / "serve.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "benchmarks.ack", side, str(folder)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    assert process.stdout is not None
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _serve(side: str, folder: Path) -> None:
+    """Serve until terminated; the first line on stdout is the port."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    logs.configure("info", tuple)
+    async with _ours(folder) if side == "ours" else _bare() as address:
+        print(address.rpartition(":")[2], flush=True)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _ours(folder: Path) -> Any:
+    async with (
+        open_app(folder / "labeltrail.toml", actor="benchmark") as app,
+        listener.listening(app) as address,
+    ):
+        yield address
+
+
+@asynccontextmanager
+async def _bare() -> Any:
+    async def receive(request: web.Request) -> web.Response:
+        check(await request.read(), request.headers[SIGNATURE_HEADER], [SECRET])
+        return web.Response(status=204)
+
+    site = web.Application()
+    site.router.add_post("/webhooks/cvat/main", receive)
+    runner = web.AppRunner(site, access_log=None)
+    await runner.setup()
+    try:
+        bound = web.TCPSite(runner, "127.0.0.1", 0)
+        await bound.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(sys.argv[1], Path(sys.argv[2])))
