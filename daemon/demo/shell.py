@@ -75,9 +75,7 @@ class Shell:
         with (self.folder / "daemon.log").open("ab") as log:
             self.daemon = await asyncio.create_subprocess_exec(
                 *LABELTRAIL, "serve", cwd=self.folder, env=_environment(), stdin=DEVNULL,
-                stdout=log, stderr=log,
-                # Ctrl-C is for the demo, which stops the daemon itself.
-                start_new_session=True,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:
             async with asyncio.timeout(START_S):
@@ -127,9 +125,10 @@ class Shell:
             await end(self.daemon)
 
     async def _start(self, command: tuple[str, ...]) -> Process:
+        # In a session of its own: Ctrl-C is for the demo, which ends what it started.
         return await asyncio.create_subprocess_exec(
             *command, cwd=self.folder, env=_environment(), stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
-            limit=LINE_BYTES_MAX,
+            limit=LINE_BYTES_MAX, start_new_session=True,
         )  # fmt: skip
 
     async def _finish(self, process: Process) -> tuple[str, str]:

@@ -179,8 +179,11 @@ class Story:
         """Look at what was recorded."""
         self.teller.step("What the log knows, before anything reaches the dataset")
         await self.shell.run("status")
-        first, second, third = (f"job/main/{job}" for job in self.people.jobs)
-        await self.shell.run("log", "--stream", first, "-n", "6")
+        _, second, third = (f"job/main/{job}" for job in self.people.jobs)
+        self.teller.says(
+            f"Each look at {second}: the upload, Ana's three requests, new ids, a move"
+        )
+        await self.shell.run("log", "--stream", second, "--type", "AnnotationsObserved")
         self.teller.says("What happened while that webhook got lost?")
         await self.shell.run("diff", self.meanwhile, third, codes=(3,))
         self.teller.says(f"Who touched box {self.people.moved_box} of {second}?")

@@ -9,9 +9,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daemon.demo import judge
+from daemon.demo.dataset import HEIGHT_PX, WIDTH_PX
 from tests.acceptance.conftest import DEMO_S, LABELTRAIL, NOWHERE, Played
 
 pytestmark = pytest.mark.timeout(DEMO_S)
@@ -48,16 +51,49 @@ def test_the_network_and_the_people_did_what_the_demo_says(played: Played):
 
 
 def test_what_is_left_behind_answers(played: Played):
-    """Whoever looks around after the demo finds the log, and the export as FiftyOne knows it."""
+    """Whoever looks around after the demo finds a log that commands read."""
     verified = command(played.folder, "verify", "--json")
     events = command(played.folder, "log", "--json")
 
     assert [found["ok"] for found in verified] == [True]
     assert len(events) == played.outcome["events"]
+
+
+def test_the_export_holds_what_the_server_shows(played: Played):
+    """A dataset in, labels out: image by image, class, corners and attributes of every label."""
+    journal = judge.Journal(str(played.journal))
+    shown = sorted(
+        (facets["frame"], *label)
+        for job in journal.writes
+        for (kind, _), facets in journal.state(job).items()
+        for label in [as_shown(kind, facets)]
+    )
+
     samples = json.loads((played.folder / "export" / "samples.json").read_text())["samples"]
-    boxes = sum(len(sample["boxes"]["detections"]) for sample in samples)
-    scenes = sum("scene" in sample for sample in samples)
-    assert boxes + scenes == played.outcome["annotations"]
+
+    # The samples are in the order of the task's frames.
+    assert shown == sorted(
+        (frame, *label) for frame, sample in enumerate(samples) for label in as_exported(sample)
+    )
+
+
+def as_shown(kind: str, facets: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what of an annotation on the server a label holds; corners to a 1000th of a pixel."""
+    if kind == "tag":
+        return ("scene", facets["class"])
+    corners = tuple(round(value, 3) for value in facets["geometry"])
+    parked = facets["attribute:parked"] == "true"
+    return ("boxes", facets["class"], corners, parked, facets["attribute:plate"])
+
+
+def as_exported(sample: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the same of each label of a sample."""
+    yield ("scene", sample["scene"]["label"])
+    for box in sample["boxes"]["detections"]:
+        x, y, width, height = box["bounding_box"]
+        sides = (x * WIDTH_PX, y * HEIGHT_PX, (x + width) * WIDTH_PX, (y + height) * HEIGHT_PX)
+        corners = tuple(round(side, 3) for side in sides)
+        yield ("boxes", box["label"], corners, box.get("parked", False), box.get("plate", ""))
 
 
 def command(folder: Path, *words: str) -> list[dict[str, object]]:
