@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from daemon.tokens import Token
 
 ROUTE: Final = "/api/{path:.*}"
-ACTOR: Final = web.RequestKey("actor", str)
+ACTOR: Final[web.RequestKey[str]] = web.RequestKey("actor", str)
 OPERATIONS: Final = {path_of(name): name for name in OFFERED}
 READ_S: Final = 300.0
 WRITE_S: Final = 3_600.0
 GONE_EVERY_S: Final = 1.0
+CLIENT_GONE: Final = 499  # nginx's word for it
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,9 @@ class Api:
             if not request.content.is_eof():
                 refusal.force_close()  # The rest of a body that nobody reads.
             return refusal
+        except ConnectionError:
+            # Nobody is there to be answered; the status is for our own line about the request.
+            return web.Response(status=CLIENT_GONE)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         token = self._access.enter(request)

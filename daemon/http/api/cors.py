@@ -8,13 +8,13 @@ from typing import Final
 from aiohttp import web
 
 PREFLIGHT_KEPT_S: Final = 600
-ORIGIN: Final = web.RequestKey("allowed_origin", str)
+ORIGIN: Final[web.RequestKey[str]] = web.RequestKey("allowed_origin", str)
 
 
 def is_preflight(request: web.Request, origins: Collection[str]) -> bool:
     """Remember the origin of a browser's page that may ask; tell whether this is its question."""
     origin = request.headers.get("Origin")
-    if origin not in origins:
+    if origin is None or origin not in origins:
         return False
     request[ORIGIN] = origin
     return request.method == "OPTIONS"
