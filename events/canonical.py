@@ -14,6 +14,7 @@ Everything else is refused. `docs/canonical-form.md` has the whole form.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ _STRICT: Final = (
 )
 _NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MARKS: Final = frozenset({"$numberDouble", "$numberInteger", "$blob", "$literal"})
+_MARK: Final = re.compile(rb'"\$(?:numberDouble|numberInteger|blob|literal)"')
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
 
@@ -71,7 +73,8 @@ def parse(spelled: bytes, *, blob: Callable[[str], object] | None = None) -> Any
 
 def is_marked(spelled: bytes) -> bool:
     """Tell whether canonical bytes may hold a mark, so that plain JSON would misread them."""
-    return b"$" in spelled  # one byte is found three times as fast as two
+    # One byte is found three times as fast as two; FiftyOne's documents are full of "$oid".
+    return b"$" in spelled and _MARK.search(spelled) is not None
 
 
 def _carefully(value: object) -> bytes:

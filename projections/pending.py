@@ -9,8 +9,9 @@ import msgspec
 
 from events.errors import SyncError
 from events.run import ConflictResolved, LabelEdit, MergeReleased, QuarantineResolved
-from projections import runs
+from projections import runs, scan_conflicts
 from projections.codec.fiftyone import digests_of
+from projections.datasets import SCAN_CONFLICTS
 from projections.decision import Decision, Draft
 from projections.documents import with_members
 from projections.label_fields import LABELS
@@ -18,7 +19,8 @@ from projections.runs import Address, WaitingRow
 from projections.streams import versions
 from projections.tables import Tables
 
-Choice = Literal["cvat", "dataset"]
+Side = Literal["cvat", "dataset"]
+Choice = Literal["cvat", "dataset", "manifest"]
 
 
 class NothingWaits(SyncError):
@@ -38,13 +40,19 @@ def waiting(tables: Tables, dataset: str | None = None) -> Iterator[WaitingRow]:
 
 
 def resolve(tables: Tables, id: str, choice: Choice) -> Decision:
-    """Decide an entry of `pending`. Raises NothingWaits, NotThatChoice.
+    """Decide an entry of `pending`. Raises NothingWaits, NotThatChoice, NothingToChange.
 
-    choice  "cvat" takes CVAT's value over, "dataset" keeps the dataset's
+    choice  "cvat" or "manifest" takes the other side's value over, "dataset" keeps the dataset's
     """
     row = next((row for row in waiting(tables) if row.id == id), None)
     if row is None:
-        raise NothingWaits("nothing waits under this id", id=id, hint="see `labeltrail pending`")
+        return _scan_conflict(tables, id, choice)
+    if choice == "manifest":
+        raise NotThatChoice(
+            "no manifest has a side in this",
+            id=id,
+            hint="choose --cvat or --dataset; nothing was written",
+        )
     stream = f"run/{row.dataset}/{row.key}"
     expects = versions(tables, [stream, f"dataset/{row.dataset}"])
     match row.what:
@@ -64,7 +72,20 @@ def resolve(tables: Tables, id: str, choice: Choice) -> Decision:
     return Decision([Draft(stream, fact)], expects)
 
 
-def _released(tables: Tables, row: WaitingRow, choice: Choice) -> MergeReleased:
+def _scan_conflict(tables: Tables, id: str, choice: Choice) -> Decision:
+    open_conflict = next((row for row in tables.scan(SCAN_CONFLICTS) if row.id == id), None)
+    if open_conflict is None:
+        raise NothingWaits("nothing waits under this id", id=id, hint="see `labeltrail pending`")
+    if choice == "cvat":
+        raise NotThatChoice(
+            "the manifest and the dataset clash here, and CVAT has no side in it",
+            id=id,
+            hint="choose --manifest or --dataset; nothing was written",
+        )
+    return scan_conflicts.resolve(tables, open_conflict.dataset, id, choice)
+
+
+def _released(tables: Tables, row: WaitingRow, choice: Side) -> MergeReleased:
     run = tables.get(runs.RUNS, row.dataset, row.key)
     assert run is not None
     run_job = tables.get(runs.RUN_JOBS, run.request.server, row.job)
@@ -72,7 +93,7 @@ def _released(tables: Tables, row: WaitingRow, choice: Choice) -> MergeReleased:
     return MergeReleased(job=row.job, id=row.id, updated_date=run_job.held, choice=choice)
 
 
-def _resolved(tables: Tables, row: WaitingRow, choice: Choice) -> ConflictResolved:
+def _resolved(tables: Tables, row: WaitingRow, choice: Side) -> ConflictResolved:
     assert row.edit is not None
     address = Address(row.sample, row.frame, row.field, row.label)
     held = tables.get(LABELS, row.dataset, *address)

@@ -36,10 +36,11 @@ def pending(dataset: str | None) -> Json:
 @click.command
 @click.argument("id")
 @click.option("--cvat", "choice", flag_value="cvat", help="Take CVAT's value over.")
+@click.option("--manifest", "choice", flag_value="manifest", help="Take the manifest's value over.")
 @click.option("--dataset", "choice", flag_value="dataset", help="Keep the dataset's value.")
 @runs("resolve", dry_run=True)
 def resolve(id: str, choice: str | None) -> Json:
     """Decide the entry ID of `labeltrail pending`."""
     if choice is None:
-        raise click.UsageError("say whose side to take: --cvat or --dataset")
+        raise click.UsageError("say whose side to take: --cvat, --manifest or --dataset")
     return {"id": id, "choice": choice}
