@@ -31,6 +31,8 @@ READS_AT_ONCE_MAX: Final = 4
 # Reading a job takes at most this share of the time.
 READ_SHARE_MAX: Final = 0.1
 SETTLE_READS: Final = 3
+# Conditions that end as soon as the job can be read.
+RETURNING: Final = frozenset({"unreachable", "unreadable", "deleted", "thawed"})
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 60.0
 
@@ -247,7 +249,15 @@ class Observer:
                 if row.job not in seen and row.condition in ("", "unreadable")
             ]
         )
-        for job in {*unfinished, *gone}:
+        # One that comes back may do so under the date that it had.
+        returned = await self.watch.journal.projections.ask(
+            lambda tables: [
+                row.job
+                for row in tables.scan(jobs.JOBS, self.watch.server)
+                if row.job in seen and row.condition in RETURNING
+            ]
+        )
+        for job in {*unfinished, *gone, *returned}:
             self.hint(job)
         await self._record_sweep(
             SweepCompleted(jobs=len(seen), changed=len(changed), gone=len(gone))

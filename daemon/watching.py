@@ -28,10 +28,12 @@ async def watch_servers(app: App) -> None:
 
 async def _watch(app: App, name: str) -> None:
     observer = await _connected(app, name)
+    rounds = await wiring.rounds(app, name)
 
     def heard(server: str, delivery: DeliveryReceived) -> None:
         if server != name:
             return
+        rounds.heard(delivery)
         in_scope = not observer.projects or delivery.project in observer.projects
         if delivery.job is not None and in_scope:
             observer.hint(delivery.job)
@@ -40,7 +42,9 @@ async def _watch(app: App, name: str) -> None:
             observer.look()
 
     with app.hearing_deliveries(heard):
-        await observer.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rounds.run(), name=f"rounds {name}")
+            await observer.run()
 
 
 async def _connected(app: App, name: str) -> Observer:

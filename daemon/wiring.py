@@ -12,10 +12,13 @@ from daemon.handlers.annotate import Annotate, Hook, Progress
 from daemon.handlers.backfill import Backfill
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.cleanup import Cleanup
+from daemon.handlers.issues import IssueWatch
 from daemon.handlers.load import Load
 from daemon.handlers.observe import JobWatch
+from daemon.handlers.tasks import TaskWatch
 from daemon.manifests.media import MediaPlaces
 from daemon.manifests.source import Source
+from daemon.rounds import Rounds
 from events.errors import SyncError
 from projections.restored import check_swept
 
@@ -72,6 +75,18 @@ async def backfill(app: App, server: str, *, by_command: bool = True) -> Backfil
     kept = journal(app) if by_command else Journal(app.store, app.projections, app.clock)
     target_url = (await hook(app, server)).target_url
     return Backfill(await app.cvat(server), kept, target_url, app.delivered)
+
+
+async def rounds(app: App, server: str) -> Rounds:
+    """Return what is looked at from time to time beside a server's jobs."""
+    cvat = await app.cvat(server)
+    kept = Journal(app.store, app.projections, app.clock)
+    return Rounds(
+        await backfill(app, server, by_command=False),
+        TaskWatch(cvat, kept),
+        IssueWatch(cvat, kept),
+        clock=app.clock,
+    )
 
 
 class WhichServer(SyncError):

@@ -10,7 +10,9 @@ import msgspec
 
 from events.registry import Fact
 
-Evidence = Literal["webhook", "several", "own write", "manifest", "command", "assignee", "unknown"]
+Evidence = Literal[
+    "webhook", "several", "own write", "manifest", "command", "assignee", "owner", "unknown"
+]  # fmt: skip
 EVIDENCE: Final[frozenset[str]] = frozenset(get_args(Evidence))
 
 Codec = Literal["json", "json+zlib"]

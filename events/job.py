@@ -38,8 +38,12 @@ class JobDiscovered(Fact, frozen=True, kw_only=True, omit_defaults=True):
 
 @event("JobChanged")
 class JobChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """Members of the job itself changed (stage, state, assignee, project, …), not its labels."""
+    """Members of the job itself changed (stage, state, assignee, project, …), not its labels.
 
+    updated_date  the job's, when that was seen
+    """
+
+    updated_date: str = ""
     old: dict[str, object] = {}
     new: dict[str, object] = {}
 

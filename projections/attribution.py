@@ -83,6 +83,22 @@ def author_of(
     return Author(named, "webhook" if len(senders) == 1 else "several")
 
 
+def changed_by(steps: Iterable[Step], *, server: str, since_us: int, until_us: int) -> Author:
+    """Name who changed members of a job (stage, state, assignee) in (since_us, until_us].
+
+    Where the server does not tell saves from other changes, only one sender of all is sure.
+    """
+    inside = {step for step in map(_hashable, steps) if since_us < step[0] <= until_us}
+    if not inside or not _accounts_for_all(inside, since_us, until_us):
+        return UNKNOWN
+    changes = {sender for _, _, sender, saved in inside if not saved}
+    senders = changes or {sender for _, _, sender, _ in inside}
+    if None in senders or not senders or (not changes and len(senders) > 1):
+        return UNKNOWN
+    named = ",".join(f"{server}/{sender}" for sender in sorted(filter(None, senders)))
+    return Author(named, "webhook" if len(senders) == 1 else "several")
+
+
 def _hashable(step: Step) -> tuple[int, int | None, int | None, bool]:
     return step.updated_us, step.before_us, step.sender, step.saved
 

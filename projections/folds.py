@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from projections.datasets import DATASETS_FOLD
 from projections.history import HISTORY_FOLD
+from projections.issues import ISSUES_FOLD
 from projections.jobs import JOBS_FOLD
 from projections.label_fields import LABEL_FIELDS_FOLD
 from projections.runs import RUNS_FOLD
 from projections.streams import STREAMS_FOLD
 
-FOLDS = (STREAMS_FOLD, DATASETS_FOLD, LABEL_FIELDS_FOLD, JOBS_FOLD, RUNS_FOLD, HISTORY_FOLD)
+FOLDS = (
+    STREAMS_FOLD, DATASETS_FOLD, LABEL_FIELDS_FOLD, JOBS_FOLD, ISSUES_FOLD, RUNS_FOLD, HISTORY_FOLD,
+)  # fmt: skip

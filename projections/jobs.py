@@ -51,6 +51,7 @@ Condition = Literal[
 class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job. `observed_date` is the `updated_date` of the last recorded read.
 
+    changed_date  the same of the last JobChanged
     observed  position of the last AnnotationsObserved, 0 before the first
     settled   position up to which observations are settled
     """
@@ -68,6 +69,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     assignee: int | None = None
     labels: tuple[LabelSpec, ...] = ()
     observed_date: str = ""
+    changed_date: str = ""
     observed: int = 0
     settled: int = 0
     annotations: int = 0
@@ -227,7 +229,7 @@ def _discovered(tables: Tables, at: Recorded, fact: JobDiscovered) -> None:
 
 def _changed(tables: Tables, at: Recorded, fact: JobChanged) -> None:
     known = {name: value for name, value in fact.new.items() if name in JobRow.__struct_fields__}
-    _update(tables, at, **known)
+    _update(tables, at, **known, changed_date=fact.updated_date)
 
 
 def _schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
@@ -452,6 +454,8 @@ def _server_thawed(tables: Tables, at: Recorded, fact: ServerThawed) -> None:
     for job in list(tables.scan(JOBS, row.server)):
         if job.condition == "frozen":
             tables.put(JOBS, msgspec.structs.replace(job, condition="thawed", reason=""))
+    for task in list(tables.scan(TASKS, row.server)):
+        tables.put(TASKS, msgspec.structs.replace(task, created_date=""))
 
 
 def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from events.job import (
 from events.registry import Fact
 from events.server import ServerChanged
 from projections import jobs
-from projections.attribution import UNKNOWN, Author, author_of, date_us
+from projections.attribution import UNKNOWN, Author, Step, author_of, changed_by, date_us
 from projections.decision import Decision, Draft
 from projections.facets import change_between
 from projections.streams import versions
@@ -137,8 +136,11 @@ def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None)
     stream = f"job/{row.server}/{row.job}"
     if row.condition:
         yield Draft(stream, JobReadable())
-    if members := _members_changed(row, reading.job):
-        yield Draft(stream, members)
+    if members := _members_changed(row, reading):
+        by = _changed_by(tables, row, reading)
+        yield Draft(
+            stream, members, by.actor, by.evidence, occurred_at=date_us(reading.updated_date)
+        )
     known = {
         (kind_of(held.annotation), held.id): held.annotation
         for held in tables.scan(jobs.ANNOTATIONS, row.server, row.job)
@@ -163,14 +165,24 @@ def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None)
         )
 
 
-def _members_changed(row: jobs.JobRow, members: JobDiscovered) -> JobChanged | None:
+def _members_changed(row: jobs.JobRow, reading: Reading) -> JobChanged | None:
+    members = reading.job
     changed = [name for name in _MEMBERS if getattr(row, name) != getattr(members, name)]
     if not changed:
         return None
     return JobChanged(
         old={name: getattr(row, name) for name in changed},
         new={name: getattr(members, name) for name in changed},
+        updated_date=reading.updated_date,
     )
+
+
+def _changed_by(tables: Tables, row: jobs.JobRow, reading: Reading) -> Author:
+    """Name who changed members of the job, as far as the deliveries account for each step."""
+    since_us = max(date_us(row.observed_date), date_us(row.changed_date))
+    until_us = date_us(reading.updated_date)
+    steps = _steps(tables, row.server, row.job, since_us, until_us)
+    return changed_by(steps, server=row.server, since_us=since_us, until_us=until_us)
 
 
 def _author(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None) -> Author:
@@ -181,14 +193,15 @@ def _author(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None)
 def _author_between(
     tables: Tables, server: str, job: int, since_us: int, until_us: int, own: int | None
 ) -> Author:
-    steps = tables.scan(jobs.STEPS, server, job, start=(since_us + 1,))
-    return author_of(
-        (held.step for held in takewhile(lambda held: held.updated_us <= until_us, steps)),
-        server=server,
-        since_us=since_us,
-        until_us=until_us,
-        own=own,
-    )
+    steps = _steps(tables, server, job, since_us, until_us)
+    return author_of(steps, server=server, since_us=since_us, until_us=until_us, own=own)
+
+
+def _steps(tables: Tables, server: str, job: int, since_us: int, until_us: int) -> Iterator[Step]:
+    for held in tables.scan(jobs.STEPS, server, job, start=(since_us + 1,)):
+        if held.updated_us > until_us:
+            return
+        yield held.step
 
 
 def late_authors(tables: Tables, server: str, job: int, *, own: int | None = None) -> Decision:

@@ -67,6 +67,13 @@ class CvatClient:
     async def job_comments(self, job: int) -> Sequence[Row]:
         return await self._all("/api/comments", {"job_id": job})
 
+    def issues(self) -> AsyncIterator[Row]:
+        # CVAT offers no date to go by here (2.15, 2.73).
+        return self._pages("/api/issues", {"sort": "id"})
+
+    def comments(self) -> AsyncIterator[Row]:
+        return self._pages("/api/comments", {"sort": "id"})
+
     async def patch_annotations(self, job: int, action: Action, data: Row | bytes) -> Row:
         return await self._annotate("PATCH", job, data, {"action": action})
 

@@ -16,7 +16,7 @@ import msgspec
 from daemon.cvat.deliveries import UnreadableDelivery, of_document
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.deliveries import draft_of, received
-from daemon.ports.cvat import CvatApi, Forbidden, NotFound, Row
+from daemon.ports.cvat import CvatApi, Forbidden, NotFound, Row, number
 from events.server import DeliveriesFilled, DeliveryReceived
 from projections import jobs, runs
 from projections.decision import Decision, Draft
@@ -84,7 +84,7 @@ class Backfill:
     async def hooks(self) -> list[int]:
         """Return the webhooks that send to us: those of the server's list, and those of runs."""
         listed = {
-            int(row["id"])
+            number(row, "id")
             async for row in self._listed()
             if row.get("target_url") == self.target_url
         }
@@ -119,7 +119,7 @@ class Backfill:
             if read == READ_MAX:
                 complete = False
                 break
-            upto = max(upto, int(row["id"]))
+            upto = max(upto, number(row, "id"))
             read += 1
             try:
                 facts.append(received(of_document(_request(row))))

@@ -76,6 +76,14 @@ class UnsendableMedia(SyncError):
     """A media file cannot be sent as it is: its name, its size, or it changed meanwhile."""
 
 
+def number(row: Row, name: str) -> int:
+    """Return a number that every object of a list has. Raises ServerTrouble where one has none."""
+    found = row.get(name)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise ServerTrouble("an object of the server's list lacks a number", member=name)
+    return found
+
+
 class CvatApi(Protocol):
     """One CVAT server, of any release from 2.15 on.
 
@@ -121,6 +129,12 @@ class CvatApi(Protocol):
     async def job_issues(self, job: int) -> Sequence[Row]: ...
 
     async def job_comments(self, job: int) -> Sequence[Row]: ...
+
+    def issues(self) -> AsyncIterator[Row]:
+        """Walk all issues in sight."""
+
+    def comments(self) -> AsyncIterator[Row]:
+        """Walk all comments of issues in sight."""
 
     async def patch_annotations(self, job: int, action: Action, data: Row | bytes) -> Row:
         """Create, update or delete annotations; return what was written, in order, with ids.

@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from daemon.handlers.annotate import Annotate
 from daemon.ports.cvat import CvatApi
 from events.registry import Fact, name_of
 from projections.tables import MemoryTables
+from projections.upload import AnnotateRequest, FieldRequest
 from tests.fakes.clock import run_virtual
 from tests.fakes.store import Life
 from tests.simulation.process import Process
-from tests.simulation.world import World
+from tests.simulation.world import CLASSES, World
 
 
 class Edge:
@@ -39,6 +41,17 @@ class Edge:
         """Bring a run to the server; return its jobs."""
         await self.world.open_dataset(samples)
         await self.process.annotate("manual")
+        return self.world.jobs()
+
+    async def annotate_outside(self, samples: int = 2) -> list[int]:
+        """Bring a run to tasks outside any project; return its jobs."""
+        await self.world.open_dataset(samples)
+        watch = self.process.watch
+        handler = Annotate(watch, watch.journal, lambda document: Path(document["filepath"]))
+        fields = (FieldRequest(name="gt", classes=CLASSES[:2]),)
+        asked = AnnotateRequest(dataset="d", key="k", server="main", fields=fields, hooked=False)
+        await handler.request(asked)
+        await handler.resume("d", "k")
         return self.world.jobs()
 
     async def ask(self, method: str, path: str, body: Any = None, *, user: str = "admin") -> Any:

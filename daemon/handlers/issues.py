@@ -1,0 +1,152 @@
+"""Record issues and their comments; the texts go elsewhere, where they can be erased."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from daemon.handlers.carry_out import Journal
+from daemon.ports.cvat import CvatApi, Forbidden, NotFound, Row, number
+from projections import issues, tasks
+from projections.issues import CommentSeen, IssueSeen
+
+SALT_BYTES: Final = 16
+TEXT_CHARS_MAX: Final = 64 * 1024
+POSITION_MAX: Final = 10_000
+
+
+class IssueText(msgspec.Struct, frozen=True, kw_only=True):
+    """The text of a comment. `name`, which the log holds, is SHA-256 (hex) of salt ‖ UTF-8."""
+
+    name: str
+    salt: bytes
+    text: str
+    author: str | None
+
+
+KeepText = Callable[[IssueText], Awaitable[None]]
+
+
+async def _forget(text: IssueText) -> None:
+    """Keep no text: the log knows that there was one, and nobody what it said."""
+
+
+@dataclass(frozen=True)
+class IssueWatch:
+    """Watches the issues of one server's recorded jobs.
+
+    keep_text  is given each text before the fact that names it is recorded
+    """
+
+    cvat: CvatApi
+    journal: Journal
+    keep_text: KeepText = _forget
+
+    @property
+    def server(self) -> str:
+        """The server's name in the settings and in the log."""
+        return self.cvat.name
+
+    async def look(self) -> None:
+        """Compare the issues of all recorded jobs in sight. Raises CvatError."""
+        watched = await self.journal.projections.ask(
+            lambda tables: tasks.watched_tasks(tables, self.server)
+        )
+        seen, said = await self._all()
+        known = {row.job for rows in watched.values() for row in rows if not row.condition}
+        for job in sorted(known):
+            await self._record(job, seen.get(job, []), said)
+
+    async def look_at(self, job: int) -> None:
+        """Compare the issues of one job. Raises CvatError."""
+        try:
+            rows = await self.cvat.job_issues(job)
+            comments = await self.cvat.job_comments(job)
+        except (Forbidden, NotFound):
+            return
+        await self._record(job, rows, _by_issue(comments))
+
+    async def _all(self) -> tuple[dict[int, list[Row]], dict[int, list[Row]]]:
+        """Walk all issues by job, and all comments by issue."""
+        seen: dict[int, list[Row]] = {}
+        async for row in self.cvat.issues():
+            seen.setdefault(number(row, "job"), []).append(row)
+        return seen, _by_issue([row async for row in self.cvat.comments()])
+
+    async def _record(
+        self, job: int, rows: Sequence[Row], comments: Mapping[int, Sequence[Row]]
+    ) -> None:
+        seen = [_issue(row) for row in rows]
+        said = [row for issue in seen for row in comments.get(issue.issue, ())]
+        if not await self._is_news(job, seen, said):
+            return
+        told = [_comment(row) for row in said]
+        unknown = await self.journal.projections.ask(
+            lambda tables: issues.unknown_comments(tables, self.server, job, told)
+        )
+        texts = await self._named(row for row in said if row["id"] in set(unknown))
+        await self.journal.carry_out(
+            lambda tables: issues.observe_issues(tables, self.server, job, seen, told, texts)
+        )
+
+    async def _is_news(self, job: int, seen: Sequence[IssueSeen], said: Sequence[Row]) -> bool:
+        """Tell whether there are issues, or were some: most jobs have none."""
+        return bool(seen) or await self.journal.projections.ask(
+            lambda tables: next(tables.scan(issues.ISSUES, self.server, job), None) is not None
+        )
+
+    async def _named(self, rows: Iterable[Row]) -> dict[int, str]:
+        """Hand texts on, each under a name that tells nothing of it; return comment → name."""
+        names: dict[int, str] = {}
+        for row in rows:
+            salt = secrets.token_bytes(SALT_BYTES)
+            text = str(row.get("message") or "")[:TEXT_CHARS_MAX]
+            name = hashlib.sha256(salt + text.encode("utf-8", "surrogatepass")).hexdigest()
+            owner = _owner(row)
+            author = None if owner is None else f"{self.server}/{owner}"
+            await self.keep_text(IssueText(name=name, salt=salt, text=text, author=author))
+            names[number(row, "id")] = name
+        return names
+
+
+def _by_issue(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(number(row, "issue"), []).append(row)
+    return found
+
+
+def _issue(row: Row) -> IssueSeen:
+    """Read CVAT's `IssueRead`."""
+    position = row.get("position")
+    numbers = position[:POSITION_MAX] if isinstance(position, list) else []
+    return IssueSeen(
+        issue=number(row, "id"),
+        frame=int(row.get("frame") or 0),
+        position=tuple(float(n) for n in numbers if isinstance(n, int | float)),
+        resolved=bool(row.get("resolved")),
+        owner=_owner(row),
+        created_date=str(row.get("created_date") or ""),
+        updated_date=str(row.get("updated_date") or ""),
+    )
+
+
+def _comment(row: Row) -> CommentSeen:
+    """Read CVAT's `CommentRead`, but for the text."""
+    return CommentSeen(
+        comment=number(row, "id"),
+        issue=number(row, "issue"),
+        owner=_owner(row),
+        created_date=str(row.get("created_date") or ""),
+        updated_date=str(row.get("updated_date") or ""),
+    )
+
+
+def _owner(row: Row) -> int | None:
+    owner: Any = row.get("owner")
+    return owner.get("id") if isinstance(owner, dict) else None

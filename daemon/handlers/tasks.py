@@ -1,0 +1,104 @@
+"""Look at tasks for what their jobs do not show: names, projects, deleted frames, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from daemon.handlers.carry_out import Journal
+from daemon.ports.cvat import CvatApi, Forbidden, NotFound, ServerTrouble, number
+from projections import tasks
+from projections.jobs import JobRow
+
+# Tasks whose frames are asked for in one round; the next round goes on with the next ones.
+METAS_MAX: Final = 20
+
+
+@dataclass
+class TaskWatch:
+    """Watches the tasks of one server's recorded jobs."""
+
+    cvat: CvatApi
+    journal: Journal
+    _turn: int = field(default=0, init=False)
+
+    @property
+    def server(self) -> str:
+        """The server's name in the settings and in the log."""
+        return self.cvat.name
+
+    async def look(self) -> None:
+        """Compare all tasks in sight, and the deleted frames of some; raises CvatError.
+
+        One list, and a bounded number of single reads: the cost does not grow with the frames.
+        """
+        watched = await self.journal.projections.ask(
+            lambda tables: tasks.watched_tasks(tables, self.server)
+        )
+        if not watched:
+            return
+        seen = {number(row, "id"): row async for row in self.cvat.tasks()}
+        for task in watched.keys() & seen.keys():
+            await self._members(task, seen[task])
+        for task in sorted(watched.keys() - seen.keys())[:METAS_MAX]:
+            await self._absent(task)
+        await self._frames_of_some()
+
+    async def _members(self, task: int, row: Mapping[str, Any]) -> None:
+        await self.journal.carry_out(
+            lambda tables: tasks.observe_task(tables, self.server, task, row)
+        )
+
+    async def _absent(self, task: int) -> None:
+        """A task that no list shows is deleted only on 404 by its own URL, while we are known."""
+        try:
+            await self._members(task, await self.cvat.task(task))
+        except Forbidden:
+            return
+        except NotFound:
+            await self.cvat.self_user()
+            await self.journal.carry_out(
+                lambda tables: tasks.observe_end(tables, self.server, task)
+            )
+
+    async def _frames_of_some(self) -> None:
+        found = await self.journal.projections.ask(
+            lambda tables: tasks.open_tasks(tables, self.server)
+        )
+        for task in self._next(sorted(found)):
+            await self.look_at_frames(task, found[task])
+
+    def _next(self, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the tasks whose turn it is."""
+        first = self._turn if self._turn < len(numbers) else 0
+        self._turn = first + METAS_MAX
+        return numbers[first : first + METAS_MAX]
+
+    async def look_at_frames(self, task: int, rows: Iterable[JobRow]) -> None:
+        """Record which frames of a task are deleted; trouble with one holds up no other."""
+        try:
+            deleted = await self._deleted(task, rows)
+        except (Forbidden, NotFound, ServerTrouble):
+            # A task without data answers 500.
+            return
+        await self.journal.carry_out(
+            lambda tables: tasks.observe_frames(tables, self.server, task, deleted)
+        )
+
+    async def _deleted(self, task: int, rows: Iterable[JobRow]) -> list[int]:
+        try:
+            return _frames(await self.cvat.task_meta(task))
+        except Forbidden:
+            # An assignee may read his job alone. Some servers show him frames of other jobs, too.
+            found: list[int] = []
+            for row in rows:
+                span = range(row.start_frame, row.stop_frame + 1)
+                frames = _frames(await self.cvat.job_meta(row.job))
+                found += [frame for frame in frames if frame in span]
+            return found
+
+
+def _frames(meta: Mapping[str, Any]) -> list[int]:
+    found = meta.get("deleted_frames")
+    return [frame for frame in found if isinstance(frame, int)] if isinstance(found, list) else []
