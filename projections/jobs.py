@@ -465,7 +465,7 @@ def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
 
 JOBS_FOLD = Fold(
     name="jobs",
-    revision=3,
+    revision=5,
     tables=(
         JOBS,
         ANNOTATIONS,

@@ -10,6 +10,7 @@ import msgspec
 from daemon.operations.exits import DIFFERENT
 from daemon.operations.registry import Json, exit_with, operation
 from projections.datasets import SCAN_CONFLICTS
+from projections.jobs import SERVERS, ServerRow
 from projections.pending import waiting
 from projections.runs import WaitingRow
 from projections.tables import Tables
@@ -34,13 +35,24 @@ async def pending(app: App, args: PendingArgs) -> AsyncGenerator[Json, None]:
             {"kind": "pending", "what": "scan conflict", **msgspec.to_builtins(row)}
             for row in tables.scan(SCAN_CONFLICTS, *prefix)
         ]
-        return [*(_spelled(row) for row in waiting(tables, args.dataset)), *scans]
+        servers = [] if args.dataset else map(_frozen, tables.scan(SERVERS))
+        frozen = [entry for entry in servers if entry["reason"]]
+        return [*(_spelled(row) for row in waiting(tables, args.dataset)), *scans, *frozen]
 
     entries = await app.projections.ask(found)
     for entry in entries:
         yield entry
     if entries:
         yield exit_with(DIFFERENT)
+
+
+def _frozen(row: ServerRow) -> Json:
+    return {
+        "kind": "pending",
+        "id": row.server,
+        "what": "frozen server",
+        "reason": f"{row.frozen}; see `labeltrail server thaw`" if row.frozen else None,
+    }
 
 
 def _spelled(row: WaitingRow) -> Json:
