@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, Final
 
-from config import load
+from config import credentials, load
 from daemon.app import load_settings, open_app
-from daemon.control import client
+from daemon.control import client, remote
 from daemon.control.peer import actor
 from daemon.operations.exits import failure
 from daemon.operations.registry import Operation
@@ -19,13 +20,18 @@ from events.errors import SyncError
 
 Json = dict[str, Any]
 
+TOKEN_VARIABLE: Final = "LABELTRAIL_TOKEN"  # noqa: S105
+TOKEN_FILE: Final = "api.token"  # noqa: S105  # in the folder of the credential files
 AHEAD_MAX: Final = 100  # objects that an operation may be ahead of the terminal
 
 
 def objects_of(
-    operation: Operation, arguments: Json, config: Path | None
+    operation: Operation, arguments: Json, config: Path | None, url: str | None = None
 ) -> Generator[Json, None, None]:
     """Run an operation where it belongs; yield its objects. Closing the iterator cancels it."""
+    if url is not None:
+        yield from remote.call(url, _token(config), operation.name, arguments)
+        return
     if operation.here:
         for found in _here(operation, arguments, config):
             if found["kind"] == "exit" and operation.reloads and not arguments.get("dry_run"):
@@ -34,6 +40,29 @@ def objects_of(
         return
     in_the_daemon = in_daemon(operation.name, arguments, config)
     yield from in_the_daemon or _here(operation, arguments, config)
+
+
+class NoToken(SyncError):
+    """A daemon elsewhere is to be asked, and there is no token for it."""
+
+    exit_code = 2
+
+
+def _token(config: Path | None) -> str:
+    """Return the token of the environment, or of the credential file. Raises NoToken."""
+    if given := os.environ.get(TOKEN_VARIABLE, "").strip():
+        return given
+    folder = credentials.folder_for(load.config_path(config))
+    path = (folder or Path()) / TOKEN_FILE
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, ValueError) as exc:
+        raise NoToken(
+            "there is no token to ask the daemon with",
+            variable=TOKEN_VARIABLE,
+            file=str(path),
+            hint="make one where the daemon runs: `labeltrail token make NAME`",
+        ) from exc
 
 
 def in_daemon(name: str, arguments: Json, config: Path | None) -> Iterator[Json] | None:

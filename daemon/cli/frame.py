@@ -42,12 +42,12 @@ def runs(
 
     def decorate(arguments: Callable[..., Json]) -> Callable[..., None]:
         @wraps(arguments)
-        def command(*, config: Path | None, as_json: bool, **options: Any) -> None:
+        def command(*, config: Path | None, url: str | None, as_json: bool, **options: Any) -> None:
             dry = {"dry_run": options.pop("dry_run")} if dry_run else {}
             wanted = arguments(**options) | dry
-            execute(operation, wanted, config=config, as_json=as_json, shows=shows)
+            execute(operation, wanted, config=config, as_json=as_json, shows=shows, url=url)
 
-        added = [config_option, json_option, *([dry_run_option] if dry_run else [])]
+        added = [config_option, url_option, json_option, *([dry_run_option] if dry_run else [])]
         for option in reversed(added):
             command = option(command)
         return command
@@ -60,6 +60,11 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings file; default: $LABELTRAIL_CONFIG, ./labeltrail.toml, ~/.config/labeltrail/.",
 )
+url_option = click.option(
+    "--url",
+    envvar="LABELTRAIL_URL",
+    help="Ask the daemon at this address, with the token in $LABELTRAIL_TOKEN.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object a line, for programs."
 )
@@ -69,9 +74,18 @@ dry_run_option = click.option(
 
 
 def execute(
-    name: str, arguments: Json, *, config: Path | None, as_json: bool, shows: Shows | None
+    name: str,
+    arguments: Json,
+    *,
+    config: Path | None,
+    as_json: bool,
+    shows: Shows | None,
+    url: str | None = None,
 ) -> NoReturn:
-    """Run an operation, print what it yields, and exit with its code."""
+    """Run an operation, print what it yields, and exit with its code.
+
+    url  of a daemon elsewhere that runs it; None: it runs on this machine
+    """
     from events.errors import SyncError
 
     try:
@@ -81,7 +95,7 @@ def execute(
         operation = find(name)
         ending = Ending()
         # Closed in any case: an operation that is left in the middle has to clean up.
-        with closing(objects_of(operation, arguments, config)) as found:
+        with closing(objects_of(operation, arguments, config, url)) as found:
             if as_json:
                 _print_lines(ending.watched(found))
             else:

@@ -18,12 +18,13 @@ from daemon.http.api.access import Access, check_scope
 from daemon.http.api.answers import LINES, Lines, as_document
 from daemon.http.api.arguments import converted, from_body, from_query
 from daemon.http.api.feed import Feed, FeedArgs, resumed
-from daemon.http.api.offered import OFFERED
-from daemon.http.api.openapi import DESCRIPTION, EVENTS, description, methods_of, path_of
+from daemon.http.api.offered import OFFERED, WITHHELD
+from daemon.http.api.openapi import BASE, DESCRIPTION, EVENTS, description, methods_of, path_of
 from daemon.http.api.problems import (
     Busy,
     Crashed,
     NoSuchPath,
+    NotOffered,
     Stopping,
     TookTooLong,
     WrongMethod,
@@ -89,6 +90,9 @@ class Api:
         if request.path == DESCRIPTION:
             _check_method(request, ["GET"])
             return web.Response(body=_described(), content_type="application/json")
+        if (withheld := request.path.removeprefix(f"{BASE}/")) in WITHHELD:
+            hint = f"{WITHHELD[withheld]}; run it at the machine of the daemon"
+            raise NotOffered("this is not offered over HTTP", operation=withheld, hint=hint)
         if request.path not in OPERATIONS:
             raise NoSuchPath("nothing is served there", hint=f"see {DESCRIPTION}")
         operation = find(OPERATIONS[request.path])

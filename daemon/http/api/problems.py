@@ -65,6 +65,10 @@ class NoSuchPath(HttpRefusal):
     status = 404
 
 
+class NotOffered(NoSuchPath):
+    """There is such an operation, but not over HTTP."""
+
+
 class WrongMethod(HttpRefusal):
     """The path takes other methods."""
 

@@ -211,9 +211,10 @@ PROBLEMS = [
     ("DELETE", "/api/v1/log", 405, "WrongMethod"),
     ("POST", "/api/v1/events", 405, "WrongMethod"),
     ("GET", "/api/v1/", 404, "NoSuchPath"),
-    ("GET", "/api/v1/token.ls", 404, "NoSuchPath"),
-    ("POST", "/api/v1/export", 404, "NoSuchPath"),
-    ("POST", "/api/v1/../v1/export", 404, "NoSuchPath"),
+    ("GET", "/api/v1/token.ls", 404, "NotOffered"),
+    ("POST", "/api/v1/export", 404, "NotOffered"),
+    ("POST", "/api/v1/../v1/export", 404, "NotOffered"),
+    ("GET", "/api/v1/no.such", 404, "NoSuchPath"),
 ]
 
 
