@@ -465,7 +465,7 @@ def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
 
 JOBS_FOLD = Fold(
     name="jobs",
-    revision=5,
+    revision=6,
     tables=(
         JOBS,
         ANNOTATIONS,
@@ -476,6 +476,7 @@ JOBS_FOLD = Fold(
         STEPS,
         DELIVERIES,
         SERVERS,
+        HOOKS,
         TASKS,
     ),
     handlers={
