@@ -163,8 +163,7 @@ class App:
         Raises UnknownServer.
         """
         given = [secret.get_secret_value() for secret in self.server(name).webhook_secrets]
-        own = keys.webhook_secret(self.folder, name)
-        return [*given, *([own] if own else [])]
+        return [*given, *keys.webhook_secrets(self.folder, name)]
 
     def dataset(self, name: str) -> Dataset:
         """Return the settings of a dataset. Raises UnknownDataset."""

@@ -12,17 +12,33 @@ FOLDER: Final = "keys"
 SECRET_BYTES: Final = 32
 
 
-def webhook_secret(folder: Path, server: str) -> str | None:
-    """Return the secret that this server's webhooks are signed with, None before there is one."""
-    path = _path(folder, server)
-    return path.read_text("ascii").strip() if path.exists() else None
+def webhook_secrets(folder: Path, server: str) -> list[str]:
+    """Return what this server's webhooks may be signed with, the newest first.
+
+    Two while one replaces the other, none before there is one.
+    """
+    files = (_next_path(folder, server), _path(folder, server))
+    return [path.read_text("ascii").strip() for path in files if path.exists()]
 
 
 def make_webhook_secret(folder: Path, server: str) -> str:
-    """Return the server's secret, made and on disk if there was none."""
-    if known := webhook_secret(folder, server):
-        return known
-    path = _path(folder, server)
+    """Return the server's newest secret, made and on disk if there was none."""
+    return next(iter(webhook_secrets(folder, server)), "") or _made(_path(folder, server))
+
+
+def make_next_webhook_secret(folder: Path, server: str) -> str:
+    """Return the secret that replaces the one in force, made unless a change is under way."""
+    path = _next_path(folder, server)
+    return path.read_text("ascii").strip() if path.exists() else _made(path)
+
+
+def retire_webhook_secret(folder: Path, server: str) -> None:
+    """Put the newest secret in the place of the one before, which is worth nothing then."""
+    _next_path(folder, server).replace(_path(folder, server))
+    _sync(folder / FOLDER)
+
+
+def _made(path: Path) -> str:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     made = secrets.token_hex(SECRET_BYTES)
     draft = path.with_suffix(".new")
@@ -32,8 +48,22 @@ def make_webhook_secret(folder: Path, server: str) -> str:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
+    _sync(path.parent)
     return made
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _path(folder: Path, server: str) -> Path:
     return folder / FOLDER / f"webhook-{server}"
+
+
+def _next_path(folder: Path, server: str) -> Path:
+    # No name of a server holds a dot.
+    return folder / FOLDER / f"webhook-{server}.next"

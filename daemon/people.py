@@ -7,8 +7,6 @@ takes it out for good: the bytes are overwritten, and a mark stays, so that it i
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +23,6 @@ from events.errors import SyncError
 NAME: Final = "people.db"
 DELIVERIES_NAME: Final = "deliveries.db"
 FILE_MODE: Final = 0o600
-SALT_BYTES: Final = 16
 READER_WAIT_MS: Final = 500
 NAME_CHARS_MAX: Final = 200
 ACTOR: Final = re.compile(r"([a-z][a-z0-9_-]{0,62})/(\d{1,18})")
@@ -73,7 +70,9 @@ def person(server: str, row: Mapping[str, Any]) -> Person:
 
     def text(name: str) -> str:
         found = row.get(name)
-        return found[:NAME_CHARS_MAX] if isinstance(found, str) else ""
+        # Half of a surrogate pair is no UTF-8, and SQLite takes nothing else.
+        whole = found.encode("utf-8", "replace").decode() if isinstance(found, str) else ""
+        return whole[:NAME_CHARS_MAX]
 
     return Person(
         actor=f"{server}/{row['id']}",
@@ -111,22 +110,22 @@ class People:
         rows = [msgspec.structs.astuple(one)[:-1] for one in people]
         await self._do(lambda conn: conn.executemany(_KEEP, rows))
 
-    async def keep_text(self, author: str, text: str) -> str:
-        """Keep a text of somebody's; return its name for the log, which tells nothing of it.
+    async def keep_text(self, name: str, author: str | None, salt: bytes, text: str) -> None:
+        """Keep a text under the name that the log has for it, unless its author was forgotten.
 
-        The name is the SHA-256 (hex) of a random salt and the text. A text of somebody who was
-        forgotten gets a name too, and is not kept.
+        name  SHA-256 (hex) of salt ‖ text, which tells nothing of either
         """
-        salt = os.urandom(SALT_BYTES)
-        name = hashlib.sha256(salt + text.encode()).hexdigest()
-        await self._do(lambda conn: conn.execute(_KEEP_TEXT, (name, author, salt, text)))
-        return name
+        # A text from a server may hold half of a surrogate pair, which is no UTF-8.
+        row = (name, author or "", salt, text.encode("utf-8", "surrogatepass"))
+        await self._do(lambda conn: conn.execute(_KEEP_TEXT, row))
 
     async def texts(self, names: Iterable[str]) -> dict[str, str]:
         """Return the texts that are still there, by name."""
         sql = "SELECT name, text FROM texts WHERE name IN (SELECT value FROM json_each(?))"
         wanted = orjson.dumps(sorted(set(names))).decode()
-        return await self._ask(lambda conn: dict(conn.execute(sql, (wanted,)).fetchall()), {})
+        nothing: list[tuple[str, bytes]] = []
+        found = await self._ask(lambda conn: conn.execute(sql, (wanted,)).fetchall(), nothing)
+        return {name: text.decode("utf-8", "surrogatepass") for name, text in found}
 
     async def forget(self, actor: str, *, dry_run: bool = False) -> Erased:
         """Erase everything of a person, and leave a mark. Returned, the bytes are gone."""
@@ -188,7 +187,7 @@ def _open(path: Path) -> sqlite3.Connection:
             db.table("people").create({**names, "forgotten": int}, pk="actor", strict=True)
             db.table("people").create_index(["username"])
             db.table("texts").create(
-                {"name": str, "author": str, "salt": bytes, "text": str}, pk="name", strict=True
+                {"name": str, "author": str, "salt": bytes, "text": bytes}, pk="name", strict=True
             )
             db.table("texts").create_index(["author"])
     return conn

@@ -268,3 +268,55 @@ def backfill(server: str | None) -> Json:
     The daemon does this by itself at start and every few minutes.
     """
     return {"server": server}
+
+
+shows_hooks = table(
+    ("webhook", "WEBHOOK"),
+    ("project", "PROJECT"),
+    ("active", "ACTIVE"),
+    ("last_status", "LAST STATUS"),
+    ("last_delivery", "LAST DELIVERY"),
+    ("missed", "MISSED"),
+    ("refused", "REFUSED"),
+    empty="no webhook of the server sends to us; `labeltrail hook install PROJECT` makes one",
+)
+
+
+@hook.command("status")
+@click.option("--server", help="The CVAT server; needed where several are declared.")
+@runs("hook.status", shows_hooks)
+def status(server: str | None) -> Json:
+    """List the webhooks that send to us, and how many deliveries of each never came.
+
+    `labeltrail hook backfill` records those that are missed.
+    """
+    return {"server": server}
+
+
+def shows_rotated(objects: Iterator[Json], console: Console) -> None:
+    """A line for each webhook, then what is left to do."""
+    for found in objects:
+        if found["kind"] == "hook":
+            ping = found.get("ping_status")
+            tried = "" if ping is None else f": a try was answered {ping}"
+            console.print(f"webhook {found['webhook']}{tried}", markup=False)
+            continue
+        console.print(f"{found['hooks']} webhooks have the new secret")
+        if found["by_settings"]:
+            console.print(
+                "it is the first of `webhook_secrets`: take the others out of the settings"
+            )
+        else:
+            console.print("the old one is not accepted any more")
+
+
+@hook.command("rotate")
+@click.option("--server", help="The CVAT server; needed where several are declared.")
+@runs("hook.rotate", shows_rotated, dry_run=True)
+def rotate(server: str | None) -> Json:
+    """Give all our webhooks another secret; no delivery is refused meanwhile.
+
+    Where the settings hold `webhook_secrets`, their first one is given to all webhooks. Repeat the
+    command if it was interrupted.
+    """
+    return {"server": server}
