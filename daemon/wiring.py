@@ -12,7 +12,7 @@ from daemon.handlers.annotate import Annotate, Hook, Progress
 from daemon.handlers.backfill import Backfill
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.cleanup import Cleanup
-from daemon.handlers.issues import IssueWatch
+from daemon.handlers.issues import IssueText, IssueWatch
 from daemon.handlers.load import Load
 from daemon.handlers.observe import JobWatch
 from daemon.handlers.tasks import TaskWatch
@@ -79,12 +79,16 @@ async def backfill(app: App, server: str, *, by_command: bool = True) -> Backfil
 
 async def rounds(app: App, server: str) -> Rounds:
     """Return what is looked at from time to time beside a server's jobs."""
+
+    async def keep_text(text: IssueText) -> None:
+        await app.people.keep_text(text.name, text.author, text.salt, text.text)
+
     cvat = await app.cvat(server)
     kept = Journal(app.store, app.projections, app.clock)
     return Rounds(
         await backfill(app, server, by_command=False),
         TaskWatch(cvat, kept),
-        IssueWatch(cvat, kept),
+        IssueWatch(cvat, kept, keep_text),
         clock=app.clock,
     )
 
