@@ -81,7 +81,8 @@ class JobMerge:
         row, was = candidate.row, self.was(label)
         if facet in row.touched:
             return row.touched[facet]
-        if was is None:
+        is_back = facet == "exists" and label.seen.get("exists") is False
+        if was is None or is_back:
             return row.added
         if (was.kind, was.id) == candidate.key:
             return label.origins.get(facet, row.added)
