@@ -6,7 +6,11 @@ import asyncio
 import os
 import threading
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+# Random bytes are asked of the system for so many ids at once: each call gives way to all
+# other threads, and coming back may take milliseconds.
+IDS_AHEAD: Final = 256
 
 
 class Clock(Protocol):
@@ -31,6 +35,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        self._random: list[bytes] = []
 
     def now_us(self) -> int:
         return time.time_ns() // 1_000
@@ -44,8 +49,12 @@ class SystemClock:
         with self._lock:
             stamp = max(time.time_ns() * 4096 // 1_000_000, self._last + 1)
             self._last = stamp
+            if not self._random:
+                drawn = os.urandom(8 * IDS_AHEAD)
+                self._random = [drawn[at : at + 8] for at in range(0, len(drawn), 8)]
+            random = self._random.pop()
         head = (stamp >> 12) << 16 | 0x7000 | (stamp & 0xFFF)
-        tail = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1 | 1 << 63
+        tail = int.from_bytes(random, "big") & (1 << 62) - 1 | 1 << 63
         return head.to_bytes(8, "big") + tail.to_bytes(8, "big")
 
     async def sleep(self, seconds: float) -> None:

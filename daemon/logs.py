@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import json
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Callable, Collection, MutableMapping
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TextIO
 
+import orjson
 import structlog
 from structlog.typing import Processor
 
@@ -30,8 +36,14 @@ class Masking:
     def __call__(self, logger: object, method: str, event: Event) -> Event:
         known = [secret for secret in self._secrets() if len(secret) >= SECRET_CHARS_MIN]
         for name, value in event.items():
-            event[name] = MASK if _SECRET_KEYS.search(name) else _masked(value, known)
+            event[name] = MASK if _is_secret(name) else _masked(value, known)
         return event
+
+
+# Names are those of our own lines: few, and the same ones again and again.
+@lru_cache(maxsize=512)
+def _is_secret(name: str) -> bool:
+    return _SECRET_KEYS.search(name) is not None
 
 
 def _masked(value: Any, known: Collection[str]) -> Any:
@@ -42,7 +54,7 @@ def _masked(value: Any, known: Collection[str]) -> Any:
             return value
         case dict():
             return {
-                name: MASK if _SECRET_KEYS.search(str(name)) else _masked(one, known)
+                str(name): MASK if _SECRET_KEYS.search(str(name)) else _masked(one, known)
                 for name, one in value.items()
             }
         case list() | tuple():
@@ -52,26 +64,73 @@ def _masked(value: Any, known: Collection[str]) -> Any:
     return _masked(str(value), known)
 
 
+class Lines:
+    """A stream for lines: those of one turn of the event loop go out in one write.
+
+    A write to a pipe is a system call, which gives other threads their turn. Whoever answers
+    thousands of requests a second must not pay for one with each.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waiting: deque[str] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None  # that will write what waits
+
+    def write(self, text: str) -> None:
+        """Write at once, or on an event loop at the end of its turn. Any thread may."""
+        self._waiting.append(text)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.write_out()
+            return
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_soon(self.write_out)
+
+    def flush(self) -> None:
+        """Do nothing: what asks for it does so after each line."""
+
+    def write_out(self) -> None:
+        """Write what waits."""
+        self._loop = None
+        found = []
+        while self._waiting:
+            try:
+                found.append(self._waiting.popleft())
+            except IndexError:  # another thread was faster
+                break
+        if found:
+            self._stream.write("".join(found))
+            self._stream.flush()
+
+
+def _rendered(logger: object, method: str, event: Event) -> str:
+    try:
+        return orjson.dumps(event).decode()
+    except orjson.JSONEncodeError:
+        # A lone surrogate, or an integer beyond 64 bits.
+        return json.dumps(event, default=str)
+
+
 def configure(level: str, secrets: Callable[[], Collection[str]]) -> None:
     """Send our lines, and those of the libraries, to stderr."""
+    lines = Lines(sys.stderr)
+    atexit.register(lines.write_out)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer()
-        if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer()
-    )
+    renderer: Processor = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else _rendered
     # Tracebacks become text first, so that secrets in them are masked like all others.
     last: list[Processor] = [structlog.processors.format_exc_info, Masking(secrets), renderer]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(lines),  # type: ignore[arg-type]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

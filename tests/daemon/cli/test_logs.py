@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -84,3 +86,49 @@ def test_what_is_below_the_level_is_not_said(capsys: pytest.CaptureFixture[str])
     logging.getLogger("asyncio").info("quiet")
 
     assert capsys.readouterr().err == ""
+
+
+async def test_the_lines_of_one_turn_of_the_loop_go_out_in_one_write():
+    """A system call for each line would cost more than answering a delivery does."""
+    written: list[str] = []
+    stream = io.StringIO()
+    stream.write = lambda text: written.append(text) or len(text)  # type: ignore[method-assign]
+    lines = logs.Lines(stream)
+
+    lines.write("one\n")
+    lines.write("two\n")
+    await asyncio.sleep(0)
+    lines.write("three\n")
+    await asyncio.sleep(0)
+
+    assert written == ["one\ntwo\n", "three\n"]
+
+
+def test_a_line_that_no_loop_came_to_write_goes_out_with_the_next():
+    """A loop that is stopped must not keep what it was told last, nor what others say after it."""
+    stream = io.StringIO()
+    lines = logs.Lines(stream)
+    loop = asyncio.new_event_loop()
+
+    async def say_last() -> None:
+        lines.write("last\n")
+        loop.stop()
+
+    _task = loop.create_task(say_last())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    lines.write("after\n")
+
+    assert stream.getvalue() == "last\nafter\n"
+
+
+def test_what_json_does_not_know_is_written_all_the_same(capsys: pytest.CaptureFixture[str]):
+    """A line must not be lost because of what stands in it."""
+    logs.configure("info", tuple)
+
+    structlog.get_logger().info("odd", number=2**70, text="\ud800", path={1: object})
+
+    _, found = line(capsys)
+    assert found["number"] == 2**70
+    assert found["text"] == "\ud800"
