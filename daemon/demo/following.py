@@ -61,6 +61,8 @@ class Following:
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
+            # A signal to a process that has just ended would take its exit code from asyncio.
+            await self._process.wait()
             raise NotSeen("`labeltrail log --follow` ended", type=self._type)
         found = json.loads(line)
         job = int(found["stream"].rpartition("/")[2])

@@ -23,6 +23,9 @@ START_S: Final = 30.0
 STOP_S: Final = 20.0
 LOOK_S: Final = 0.05
 LINE_BYTES_MAX: Final = 16 * 2**20
+FOREIGN: Final = (
+    "LABELTRAIL_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY",
+)  # fmt: skip
 LABELTRAIL: Final = (sys.executable, "-I", "-m", "daemon")
 
 Json = dict[str, Any]
@@ -74,17 +77,17 @@ class Shell:
         self.teller.typed("labeltrail serve &")
         with (self.folder / "daemon.log").open("ab") as log:
             self.daemon = await asyncio.create_subprocess_exec(
-                *LABELTRAIL, "serve", cwd=self.folder, env=_environment(), stdin=DEVNULL,
+                *LABELTRAIL, "serve", cwd=self.folder, env=self._environment(), stdin=DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:
             async with asyncio.timeout(START_S):
                 while await self.head(url) is None:
                     if self.daemon.returncode is not None:
-                        raise self._not_up("the daemon ended as soon as it was started")
+                        raise self._trouble("the daemon ended as soon as it was started")
                     await asyncio.sleep(LOOK_S)
         except TimeoutError as exc:
-            raise self._not_up("the daemon was not ready in time") from exc
+            raise self._trouble("the daemon was not ready in time") from exc
 
     async def head(self, url: str) -> int | None:
         """Return the last position of the log as the daemon tells it, None while it is not up."""
@@ -95,7 +98,7 @@ class Shell:
         except aiohttp.ClientError:
             return None
 
-    def _not_up(self, what: str) -> DaemonTrouble:
+    def _trouble(self, what: str) -> DaemonTrouble:
         said = (self.folder / "daemon.log").read_text(errors="replace").splitlines()[-3:]
         return DaemonTrouble(what, said=" | ".join(said))
 
@@ -105,6 +108,7 @@ class Shell:
         self.teller.typed(f"kill -9 {self.daemon.pid}")
         self.daemon.kill()
         await self.daemon.wait()
+        self.daemon = None
 
     async def stop(self) -> None:
         """Ask the daemon to end, and wait. Raises DaemonTrouble."""
@@ -116,8 +120,14 @@ class Shell:
                 code = await self.daemon.wait()
         except TimeoutError as exc:
             raise DaemonTrouble("the daemon did not stop in time", seconds=STOP_S) from exc
+        self.daemon = None
         if code:
             raise DaemonTrouble("the daemon did not end well", exit_code=code)
+
+    def check_daemon(self) -> None:
+        """Raise DaemonTrouble if the daemon ended by itself."""
+        if self.daemon is not None and self.daemon.returncode is not None:
+            raise self._trouble("the daemon ended by itself")
 
     async def clean_up(self) -> None:
         """End the daemon, however it stands."""
@@ -127,9 +137,14 @@ class Shell:
     async def _start(self, command: tuple[str, ...]) -> Process:
         # In a session of its own: Ctrl-C is for the demo, which ends what it started.
         return await asyncio.create_subprocess_exec(
-            *command, cwd=self.folder, env=_environment(), stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
-            limit=LINE_BYTES_MAX, start_new_session=True,
+            *command, cwd=self.folder, env=self._environment(), stdin=DEVNULL, stdout=PIPE,
+            stderr=PIPE, limit=LINE_BYTES_MAX, start_new_session=True,
         )  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        """Return our environment without what would lead a command to somebody else's settings."""
+        kept = {name: one for name, one in os.environ.items() if not name.startswith(FOREIGN)}
+        return kept | self.teller.environment()
 
     async def _finish(self, process: Process) -> tuple[str, str]:
         try:
@@ -166,9 +181,3 @@ async def end(process: Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Return our environment without what would lead a command to somebody else's settings."""
-    ours = ("LABELTRAIL_", "NOTIFY_SOCKET", "WATCHDOG_", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

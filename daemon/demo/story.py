@@ -90,7 +90,12 @@ async def play(folder: Path, teller: Teller) -> Json:
         stack.push_async_callback(shell.clean_up)
         people = await stack.enter_async_context(Annotators(sandbox, USERS, teller))
         story = Story(folder, teller, sandbox, shell, people)
-        return await story.tell()
+        try:
+            return await story.tell()
+        except SyncError:
+            # What failed may be what follows from that.
+            shell.check_daemon()
+            raise
 
 
 class Story:
@@ -138,10 +143,10 @@ class Story:
         self.teller.shown("cat labeltrail.toml", text)
 
     async def annotate(self) -> None:
-        """Start the daemon, read the dataset, send it to CVAT."""
-        self.teller.step("The daemon watches; the dataset goes to CVAT as an annotation run")
-        await self.shell.serve(self.url)
+        """Read the dataset, start the daemon, send the dataset to CVAT."""
+        self.teller.step("The dataset is read, the daemon watches, an annotation run goes to CVAT")
         await self.shell.run("dataset", "scan", NAME)
+        await self.shell.serve(self.url)
         fields = ("--field", BOXES, "--field", SCENE)
         size = ("--segment-size", str(SEGMENT_SIZE))
         await self.shell.run("annotate", NAME, RUN, *fields, *size)
@@ -149,7 +154,7 @@ class Story:
 
     async def work(self) -> None:
         """Let two people annotate."""
-        self.teller.step("Ana (user 2) and Ben (user 3) annotate; webhooks get lost and repeated")
+        self.teller.step("Ana and Ben annotate; one webhook gets lost, another comes twice")
         async with Following(self.shell, "AnnotationsObserved") as follower:
             saved = [await self.people.save_in_three_requests()]
             saved.append(await self.people.save_side_by_side())

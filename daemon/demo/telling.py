@@ -17,6 +17,13 @@ class Teller:
         self._console = console
         self._step = 0
 
+    def environment(self) -> dict[str, str]:
+        """Return what makes commands print for this console."""
+        if self._console is None:
+            return {}
+        colours = {"FORCE_COLOR": "1"} if self._console.color_system else {}
+        return {"COLUMNS": str(self._console.width - len(INDENT)), **colours}
+
     def step(self, title: str) -> None:
         """Begin a step."""
         self._step += 1
@@ -41,7 +48,7 @@ class Teller:
         """Show the first lines that a command printed, each cut to the console's width."""
         lines = output.rstrip("\n").splitlines()
         for line in lines[:lines_max]:
-            self._print(Text.from_ansi(INDENT + line, style="dim"))
+            self._print(Text.from_ansi(INDENT + line))
         if (left := len(lines) - lines_max) > 0:
             self._print(Text(f"{INDENT}… {left} more lines", style="dim"))
 
