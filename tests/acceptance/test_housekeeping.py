@@ -16,7 +16,7 @@ from tests.acceptance.test_commands import NAME, RUN, annotated, folder
 
 __all__ = ["folder"]
 
-pytestmark = pytest.mark.timeout(DEMO_S)
+pytestmark = [pytest.mark.timeout(DEMO_S), pytest.mark.slow]
 
 
 def address(shell: Shell) -> str:
