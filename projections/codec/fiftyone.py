@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from events.annotations import Annotation, AttributeValue, Shape, Tag
@@ -40,15 +41,15 @@ class UnexpectedValue(SyncError):
 
 def number(value: object) -> float | None:
     """Read a number of a document, also one that was kept as text; None where it is none."""
-    match value:
-        case bool():
-            return None
-        case int() | float():
-            return float(value)
-        case {"$numberDouble": str(text)} | {"$number": str(text)}:
-            return float(text)
-        case _:
-            return None
+    with suppress(ValueError, OverflowError):
+        match value:
+            case bool():
+                return None
+            case int() | float():
+                return float(value)
+            case {"$numberDouble": str(text)} | {"$number": str(text)}:
+                return float(text)
+    return None
 
 
 # Dataset → CVAT
@@ -67,12 +68,13 @@ def to_annotation(
     index  the frame number in the task
     Raises Unsendable with the reason.
     """
-    if document.get("label") not in names:
-        raise Unsendable("the class is not in the label schema", label=document.get("label"))
+    name = document.get("label")
+    if not isinstance(name, str) or name not in names:
+        raise Unsendable("the class is not in the label schema", label=repr(name)[:80])
     common: dict[str, Any] = {
         "id": 0,
         "frame": index,
-        "label": names[document["label"]],
+        "label": names[name],
         "attributes": _attributes(document, field),
     }
     if field.type != "detections":
@@ -88,16 +90,20 @@ def to_annotation(
 
 
 def _rectangle_px(bounding_box: object, frame: Frame) -> tuple[float, ...]:
-    values = [number(value) for value in bounding_box] if isinstance(bounding_box, list) else []
-    if len(values) != 4 or not all(v is not None and math.isfinite(v) for v in values):
+    given = bounding_box if isinstance(bounding_box, list) else []
+    values = [value for one in given if (value := number(one)) is not None]
+    if len(values) != 4 or len(given) != 4:
         raise Unsendable("the bounding box is not four finite numbers")
-    x, y, width, height = (value or 0.0 for value in values)
-    return (
+    x, y, width, height = values
+    points = (
         x * frame.width_px,
         y * frame.height_px,
         (x + width) * frame.width_px,
         (y + height) * frame.height_px,
     )
+    if not all(map(math.isfinite, points)):
+        raise Unsendable("the bounding box is not four finite numbers")
+    return points
 
 
 def _rotation(value: object) -> float:
@@ -138,7 +144,10 @@ def text_of(value: object) -> str | None:
         case str():
             return value
         case int() | float():
-            return repr(value)
+            try:
+                return repr(value)
+            except ValueError as exc:
+                raise Unsendable("the attribute has more digits than can be written") from exc
         case {"$numberDouble": str(text)} | {"$number": str(text)}:
             return text
         case _:
@@ -236,17 +245,25 @@ def _class_of(label: str, names: Mapping[str, str]) -> str:
 
 
 def bounding_box_rel(points_px: list[float], frame: Frame) -> list[float]:
-    """Turn a rectangle x0, y0, x1, y1 in pixels into [x, y, width, height] as fractions."""
+    """Turn a rectangle x0, y0, x1, y1 in pixels into [x, y, width, height] as fractions.
+
+    Raises UnexpectedValue.
+    """
     if len(points_px) != 4:
         raise UnexpectedValue("a rectangle has four numbers", points=len(points_px))
+    if not (frame.width_px > 0 and frame.height_px > 0):
+        raise UnexpectedValue("the server tells no size of the image", frame=frame.name)
     left, right = sorted((points_px[0], points_px[2]))
     top, bottom = sorted((points_px[1], points_px[3]))
-    return [
+    box = [
         left / frame.width_px,
         top / frame.height_px,
         (right - left) / frame.width_px,
         (bottom - top) / frame.height_px,
     ]
+    if not all(map(math.isfinite, box)):
+        raise UnexpectedValue("a number of the rectangle is not finite")
+    return box
 
 
 def _typed(name: str, value: object, kind: ValueType) -> object:
