@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow conformance interop bench bench-quick lint lock clean
+.PHONY: help demo test test-slow conformance chaos mutants fuzz interop bench bench-quick lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -30,6 +30,15 @@ test-slow: $(VENV)/.installed-dev ## long-running, load and chaos checks
 
 conformance: $(VENV)/.installed-dev ## hold the sandbox against recorded CVAT traffic
 	$(BIN)/python -m tests.conformance
+
+chaos: $(VENV)/.installed-dev ## 10,000 saves, a bad network, 50 kills of the daemon
+	$(BIN)/python -m tests.chaos
+
+mutants: $(VENV)/.installed-dev ## plants faults in our code; a named test must find each
+	$(BIN)/python -m tests.mutants
+
+fuzz: $(VENV)/.installed-dev ## 1,000,000 hostile inputs from outside
+	$(BIN)/python -m tests.fuzz
 
 interop: $(VENV)/.installed-dev ## the real FiftyOne reads what we export (installs 1.2 GB)
 	$(BIN)/python -m tests.interop
