@@ -45,7 +45,8 @@ def server() -> None:
 
 @server.command
 @click.argument("name")
-@click.argument("url")
+# Not `url`: that is the option of every command that asks a daemon elsewhere.
+@click.argument("address", metavar="URL")
 @click.option("--user", help="Log in with this user; the password is asked for.")
 @click.option("--token", is_flag=True, help="Use a token; it is asked for.")
 @click.option("--personal-token", is_flag=True, help="Use a personal access token (CVAT ≥ 2.48).")
@@ -55,7 +56,7 @@ def server() -> None:
 @runs("server.add", dry_run=True)
 def add(
     name: str,
-    url: str,
+    address: str,
     user: str | None,
     token: bool,
     personal_token: bool,
@@ -74,7 +75,7 @@ def add(
         raise click.UsageError("--user, --token and --personal-token exclude each other")
     return {
         "name": name,
-        "url": url,
+        "url": address,
         "user": user,
         "organization": organization,
         "ca_file": ca_file,
