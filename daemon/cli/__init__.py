@@ -14,6 +14,7 @@ from daemon.cli import (
     completion,
     dataset,
     demo,
+    doctor,
     export,
     forget,
     history,
@@ -37,6 +38,7 @@ def labeltrail() -> None:
 
 for command in (
     serve.serve,
+    doctor.doctor,
     status.status,
     dataset.dataset,
     server.server,

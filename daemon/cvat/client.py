@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ class CvatClient:
 
     async def about(self) -> Row:
         return await self._row("/api/server/about")
+
+    async def clock_us(self) -> int | None:
+        date = (await self._wire.get("/api/server/about")).headers.get("Date", "")
+        try:
+            return int(parsedate_to_datetime(date).timestamp() * 1e6)
+        except ValueError:
+            return None
 
     async def self_user(self) -> Row:
         return await self._row("/api/users/self")

@@ -99,6 +99,9 @@ class CvatApi(Protocol):
     async def about(self) -> Row:
         """Return {"version": "2.15.0", …}."""
 
+    async def clock_us(self) -> int | None:
+        """Return the server's time in µs since 1970 UTC, by its `Date` header; None without one."""
+
     async def self_user(self) -> Row:
         """Return the user whom the credentials belong to."""
 

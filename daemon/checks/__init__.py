@@ -1,0 +1,1 @@
+"""What `labeltrail doctor` looks at: this machine, each server, the way back, each dataset."""
