@@ -114,9 +114,7 @@ class Observer:
             pause_s = 0.0
             while True:
                 await self._gather(hinted, pause_s)
-                began_s = self.clock.monotonic_s()
-                observed = await self._patiently(job)
-                took_s = self.clock.monotonic_s() - began_s
+                observed, took_s = await self._patiently(job)
                 if observed.outcome not in ("observed", "busy"):
                     return
                 self._looked[job] = observed.updated_date
@@ -124,7 +122,7 @@ class Observer:
                 quiet_s = max(self.settle_s, SETTLE_READS * took_s)
                 if observed.outcome == "busy" or await self._hinted(hinted, quiet_s):
                     continue
-                if await self._settled(job):
+                if await self._settled(job) and not hinted.is_set():
                     return
         finally:
             del self._hints[job]
@@ -153,15 +151,17 @@ class Observer:
             hint.cancel()
             timer.cancel()
 
-    async def _patiently(self, job: int) -> Observed:
-        """Observe a job; wait out a server that is down."""
+    async def _patiently(self, job: int) -> tuple[Observed, float]:
+        """Observe a job, and tell in how many seconds; wait out a server that is down."""
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:
                 async with self._reads:
+                    began_s = self.clock.monotonic_s()
                     observed = await self.watch.observe(job)
+                    took_s = self.clock.monotonic_s() - began_s
                     await self.watch.learn_authors(job)
-                return observed
+                return observed, took_s
             except CvatError as exc:
                 log.warning("server_unreachable", server=self.watch.server, error=str(exc))
                 await self.clock.sleep(backoff_s)
@@ -184,7 +184,9 @@ class Observer:
         """Ask from time to time what changed lately."""
         cursor = ""
         while True:
-            await self._hinted(self._asked, self.poll_s)
+            if await self._hinted(self._asked, self.poll_s):
+                # A flood of deliveries is one look, not one each.
+                await self.clock.sleep(self.debounce_s)
             self._asked.clear()
             try:
                 seen = {

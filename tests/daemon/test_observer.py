@@ -1,0 +1,239 @@
+"""The observer: hints become few reads, quiet jobs settle, and no webhook is needed to be right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.sandbox import RequestFault
+from events.job import AnnotationsObserved, JobSettled
+from events.registry import Fact
+from events.run import LabelsMerged
+from events.server import SweepCompleted
+from tests.fakes.clock import run_virtual
+from tests.fakes.store import Life
+from tests.simulation.process import Process
+from tests.simulation.world import World
+
+Scene = Callable[[World, Process], Awaitable[None]]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pictures lie."""
+    return tmp_path_factory.mktemp("media")
+
+
+def play(
+    media: Path, scene: Scene, *, policy: Any = "on-save", deaf: bool = False
+) -> list[tuple[float, str, Fact]]:
+    """Play a scene against an annotated run; return what was recorded in it: when, where, what."""
+    world = World(1, media, faulty=False)
+    told: list[tuple[float, str, Fact]] = []
+
+    async def run() -> None:
+        async with world.sandbox:
+            await world.open_dataset(4)
+            first = Process(world, Life(), latency=False)
+            await first.live(first.annotate(policy), listen=False)
+            began_s = world.clock.monotonic_s()
+            world.disk.witnesses.append(
+                lambda at, fact: told.append((world.clock.monotonic_s() - began_s, at.stream, fact))
+            )
+            process = Process(world, Life(), latency=False)
+            await process.live(act(world, process))
+
+    async def act(world: World, process: Process) -> None:
+        if deaf:
+            world.receive = None
+        await scene(world, process)
+
+    run_virtual(world.clock, run)
+    return told
+
+
+async def move(world: World, by_px: float = 5.0, user: str = "bob") -> None:
+    """Save one moved box."""
+    job = world.jobs()[0]
+    held = await world.ask(user, "GET", f"/api/jobs/{job}/annotations")
+    shape = sorted(held["shapes"], key=lambda one: one["id"])[0]
+    shape["points"][0] += by_px
+    body = {"tags": [], "shapes": [shape], "tracks": []}
+    await world.annotate(user, job, "PATCH", "update", body)
+
+
+def times(told: list[tuple[float, str, Fact]], kind: type[Fact]) -> list[float]:
+    return [round(when, 1) for when, _, fact in told if isinstance(fact, kind)]
+
+
+def test_a_save_is_read_after_a_moment_settles_when_it_is_quiet_and_comes_home(
+    media: Path,
+) -> None:
+    """A second of debounce, ten of quiet."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        await move(world)
+        await world.clock.sleep(20)
+
+    told = play(media, scene)
+
+    assert times(told, AnnotationsObserved) == [101.0]
+    assert times(told, JobSettled)[-1] == 111.0
+    assert times(told, LabelsMerged) == [111.0]
+
+
+def test_many_hints_cost_few_reads_and_a_job_saved_without_pause_is_read_all_the_same(
+    media: Path,
+) -> None:
+    """Twenty seconds of saving twice a second: two looks or three, not forty."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        for _ in range(40):
+            await move(world)
+            await world.clock.sleep(0.5)
+        await world.clock.sleep(30)
+
+    told = play(media, scene)
+
+    assert 2 <= len(times(told, AnnotationsObserved)) <= 4
+    assert len(times(told, LabelsMerged)) == 1
+
+
+def test_nothing_settles_within_a_save(media: Path) -> None:
+    """Its three requests are up to five seconds apart."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        for _ in range(5):
+            await move(world)
+            await world.clock.sleep(9)
+        await world.clock.sleep(30)
+
+    told = play(media, scene)
+
+    assert len(times(told, AnnotationsObserved)) == 5
+    assert len([when for when in times(told, JobSettled) if when > 100]) == 1
+
+
+def test_without_any_webhook_the_poll_finds_what_changed(media: Path) -> None:
+    """Correctness never depends on a webhook."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        await move(world)
+        await world.clock.sleep(60)
+
+    told = play(media, scene, deaf=True)
+
+    assert len(times(told, AnnotationsObserved)) == 1
+    assert len(times(told, LabelsMerged)) == 1
+
+
+def test_a_save_while_the_last_look_is_being_settled_is_not_missed(media: Path) -> None:
+    """Its hint comes when the job's task is about to end."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        await move(world)
+        settle = process.watch.settle
+
+        async def slowly(job: int) -> bool:
+            settled = await settle(job)
+            process.watch.__dict__.pop("settle", None)
+            await move(world, 7.0)
+            await world.clock.sleep(0.5)
+            return settled
+
+        process.watch.__dict__["settle"] = slowly
+        await world.clock.sleep(13.5)
+
+    told = play(media, scene)
+
+    assert len(times(told, AnnotationsObserved)) == 2
+
+
+def test_a_server_that_is_down_is_waited_for_and_nothing_is_lost(media: Path) -> None:
+    """Each request is tried again, with longer and longer pauses."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        fault = RequestFault("before", "GET", times=60, status=503)
+        await move(world)
+        world.faults.requests.append(fault)
+        await world.clock.sleep(400)
+
+    told = play(media, scene)
+
+    assert len(times(told, AnnotationsObserved)) == 1
+    assert len(times(told, LabelsMerged)) == 1
+
+
+def test_all_jobs_are_compared_at_start_and_now_and_then(media: Path) -> None:
+    """What moved no date is found by the sweep."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(700)
+
+    told = play(media, scene)
+
+    assert len(times(told, SweepCompleted)) == 3
+    assert {fact.jobs for _, _, fact in told if isinstance(fact, SweepCompleted)} == {2}
+
+
+def test_a_run_that_is_loaded_by_hand_is_recorded_and_not_merged(media: Path) -> None:
+    """Policy `manual`."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        await move(world)
+        await world.clock.sleep(60)
+
+    told = play(media, scene, policy="manual")
+
+    assert len(times(told, AnnotationsObserved)) == 1
+    assert times(told, LabelsMerged) == []
+
+
+def test_a_completed_job_comes_home_though_its_annotations_did_not_change(media: Path) -> None:
+    """Policy `on-job-completed`: the annotator is done long after the last save."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        await move(world)
+        await world.clock.sleep(100)
+        job = world.jobs()[0]
+        await world.ask("bob", "PATCH", f"/api/jobs/{job}", "", {"state": "completed"})
+        await world.clock.sleep(60)
+
+    told = play(media, scene, policy="on-job-completed")
+
+    assert len(times(told, LabelsMerged)) == 1
+    assert times(told, LabelsMerged)[0] > 200
+
+
+def test_a_hint_before_the_observer_runs_is_kept(media: Path) -> None:
+    """Deliveries arrive as soon as the port is open."""
+
+    async def scene(world: World, process: Process) -> None:
+        await process.observer.idle()
+
+    world_process: list[Process] = []
+
+    async def early(world: World, process: Process) -> None:
+        fresh = Process(world, Life(), latency=False)
+        fresh.observer.hint(world.jobs()[0])
+        world_process.append(fresh)
+        watching = asyncio.create_task(fresh.observer.run())
+        await world.clock.sleep(5)
+        await fresh.observer.idle()
+        watching.cancel()
+
+    assert play(media, scene) is not None
+    assert play(media, early) is not None
+    assert world_process
