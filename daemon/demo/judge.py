@@ -120,7 +120,11 @@ class Journal:
             self._take(line)
 
     def _take(self, line: Json) -> None:
-        if line.get("method") in (None, "GET") or not 200 <= line["status"] < 300:
+        if line.get("method") in (None, "GET"):
+            return
+        if not 200 <= line["status"] < 300:
+            if line.get("committed") and "before" in line:
+                raise NotJudged(f"a write was made, but answered as an error: line {line['seq']}")
             return
         if line["method"] == "POST" and line["path"] == "/api/projects":
             self.machine = self.machine or line["user"]
@@ -203,15 +207,12 @@ def effect(before: State, after: State, key: Key) -> Json | None:
     if old is None or new is None:
         return None if old is new else {"added": new} if new else {"removed": old}
     changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-    sides = {"old": old, "new": new}
-    return (
-        {
-            side: {name: value for name, value in held.items() if name in changed}
-            for side, held in sides.items()
-        }
-        if changed
-        else None
-    )
+    return {"old": only(changed, old), "new": only(changed, new)} if changed else None
+
+
+def only(names: set[str], held: Json) -> Json:
+    """Return some members of an object."""
+    return {name: value for name, value in held.items() if name in names}
 
 
 # The log
@@ -374,23 +375,25 @@ class Judge:
         true = {key for key, one in expected.items() if told.get(key) == one}
         last = {key: number for number, one in enumerate(writes) for key in one.edited}
         for number, one in enumerate(writes):
-            if one.user != self.journal.machine:
-                for keys in edits(one.edited):
-                    recorded = true.issuperset(keys)
-                    self.kinds[kind_of(one.edited, keys)] += 1
-                    self.count["edits"] += 1
-                    self.count["recorded"] += recorded
-                    if recorded and read:
-                        self.count["in net effect"] += any(last[key] > number for key in keys)
+            for keys in edits(one.edited) if one.user != self.journal.machine else ():
+                self.kinds[kind_of(one.edited, keys)] += 1
+                self.count["edits"] += 1
+                if true.issuperset(keys):
+                    self.count["recorded"] += 1
+                    self.count["in net effect"] += any(last[key] > number for key in keys)
+                    if read:
                         self.authors[self._author(read, one.user)] += 1
 
     def _statements(
         self, read: Read, expected: dict[Key, Json | None], said: list[Statement]
     ) -> None:
+        here: set[Key] = set()
         for statement in read.told:
             key, what = statement
-            if expected.get(key) != what:
-                self.count["repeated" if statement in said else "untrue"] += 1
+            if key in here or expected.get(key) != what:
+                again = key in here or statement in said
+                self.count["repeated" if again else "untrue"] += 1
+            here.add(key)
 
     def _author(self, read: Read, user: str) -> str:
         actor = read.actor or self.log.learned.get(read.position)
@@ -458,7 +461,11 @@ def digest(request: Json) -> str:
 
 def main(journal: str, log: str) -> int:
     """Print the verdict, return the exit code."""
-    found = Judge(Journal(journal), Log(log)).verdict()
+    try:
+        found = Judge(Journal(journal), Log(log)).verdict()
+    except NotJudged as exc:
+        print(f"not judged: {exc}", file=sys.stderr)
+        return 1
     print(json.dumps(found))
     return 0 if found["ok"] else 1
 

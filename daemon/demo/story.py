@@ -172,6 +172,7 @@ class Story:
         await self.shell.kill()
         await self.people.go_on()
         await self.shell.serve(self.url)
+        self.teller.says("(it reads every job, and asks CVAT for the webhooks that it missed)")
         async with Following(self.shell, "AnnotationsObserved") as follower:
             await follower.until(await self.people.renumber())
         await self.people.go_on_after_that()

@@ -194,3 +194,15 @@ def test_a_journal_that_lacks_a_save_is_not_believed(played: Played, tmp_path: P
 
     assert not found["journal_sound"]
     assert not found["ok"]
+
+
+def test_a_write_that_was_answered_as_an_error_is_not_judged(played: Played, tmp_path: Path):
+    """Its answer does not say what it wrote: better no verdict than a guess."""
+    lines = played.lines()
+    next(line for line in lines if "before" in line)["status"] = 500
+    journal = tmp_path / "journal.jsonl"
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    code = judge.main(str(journal), str(played.log))
+
+    assert code == 1

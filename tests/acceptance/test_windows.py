@@ -202,3 +202,16 @@ async def test_an_edit_after_the_last_read_is_lost(tmp_path: Path):
 
     assert (found["edits_made"], found["lost"]) == (2, 1)
     assert not found["final_state_equal"]
+
+
+async def test_a_read_that_says_a_thing_twice_repeats_it(tmp_path: Path):
+    """Also within one event nothing may be there twice."""
+    server = Server()
+    first = server.save("ana", "create", box(1))
+
+    found = await server.judged(
+        tmp_path, [("main/2", AnnotationsObserved(updated_date=first, added=(shape(1), shape(1))))]
+    )
+
+    assert (found["lost"], found["repeated"]) == (0, 1)
+    assert not found["ok"]
