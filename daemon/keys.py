@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import os
 import secrets
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 FOLDER: Final = "keys"
 # CVAT takes webhook secrets of at most 64 characters.
 SECRET_BYTES: Final = 32
+SERVERS_KEPT_MAX: Final = 1_000
 
 
-def webhook_secrets(folder: Path, server: str) -> list[str]:
+class _Changes:
+    """Counts the changes to the files. What was read during one is not remembered after it."""
+
+    count = 0
+
+
+def webhook_secrets(folder: Path, server: str) -> tuple[str, ...]:
     """Return what this server's webhooks may be signed with, the newest first.
 
-    Two while one replaces the other, none before there is one.
+    Two while one replaces the other, none before there is one. Asked with every delivery, so the
+    files are read once: only the owner of the data folder, this process, changes them.
     """
+    return _read(folder, server, _Changes.count)
+
+
+@lru_cache(maxsize=SERVERS_KEPT_MAX)
+def _read(folder: Path, server: str, changes: int) -> tuple[str, ...]:
     files = (_next_path(folder, server), _path(folder, server))
-    return [path.read_text("ascii").strip() for path in files if path.exists()]
+    return tuple(path.read_text("ascii").strip() for path in files if path.exists())
 
 
 def make_webhook_secret(folder: Path, server: str) -> str:
@@ -35,6 +49,7 @@ def make_next_webhook_secret(folder: Path, server: str) -> str:
 def retire_webhook_secret(folder: Path, server: str) -> None:
     """Put the newest secret in the place of the one before, which is worth nothing then."""
     _next_path(folder, server).replace(_path(folder, server))
+    _Changes.count += 1
     _sync(folder / FOLDER)
 
 
@@ -48,6 +63,7 @@ def _made(path: Path) -> str:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
+    _Changes.count += 1
     _sync(path.parent)
     return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -16,8 +17,11 @@ import msgspec
 from events.envelope import Evidence
 
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+# One date is looked at several times: by checks, decisions and folds of the same delivery.
+DATES_KEPT_MAX = 4_096
 
 
+@lru_cache(maxsize=DATES_KEPT_MAX)
 def date_us(text: str) -> int:
     """Return the µs since 1970 UTC of a date as CVAT writes it, 0 for an empty one.
 

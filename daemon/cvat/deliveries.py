@@ -102,8 +102,11 @@ def of_document(document: Mapping[str, Any]) -> Delivery:
     def named(owner: str, *fields: str) -> int | None:
         if kind == owner:
             return number
-        places = (_id(place.get(f)) for place in (resource, operation) for f in fields)
-        return next((found for found in places if found is not None), None)
+        for place in (resource, operation):
+            for name in fields:
+                if (found := _id(place.get(name))) is not None:
+                    return found
+        return None
 
     return Delivery(
         event=event,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,8 +19,10 @@ from daemon.store.driver import sqlite3
 
 FILE_NAME: Final = "deliveries.db"
 FILE_MODE: Final = 0o600  # bodies hold names and mail addresses
-WAITING_MAX: Final = 1_000
-BATCH_MAX: Final = 200
+WAITING_MAX: Final = 2_000
+BATCH_MAX: Final = 2_000
+# So long others are waited for: a thread that wakes up for each body takes turns from the loop.
+GATHER_S: Final = 0.05
 PRUNE_EVERY_S: Final = 3_600.0
 DAY_US: Final = 86_400 * 1_000_000
 STOP_S: Final = 5.0
@@ -114,6 +117,7 @@ class Bodies:
             found = [self._waiting.get(timeout=PRUNE_EVERY_S)]
         except queue.Empty:
             return []
+        time.sleep(GATHER_S)
         while len(found) < BATCH_MAX and not self._waiting.empty():
             found.append(self._waiting.get())
         return found

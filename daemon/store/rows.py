@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from daemon.store.driver import sqlite3
@@ -12,7 +13,9 @@ from events.envelope import Recorded
 NAMES_KEPT_MAX: Final = 100_000
 
 COLUMNS: Final = ", ".join(TABLES["events"])
-INSERT: Final = f"INSERT INTO events ({COLUMNS}) VALUES ({', '.join('?' * len(TABLES['events']))})"  # noqa: S608
+_MARKS: Final = f"({', '.join('?' * len(TABLES['events']))})"
+INSERT: Final = f"INSERT INTO events ({COLUMNS}) VALUES {_MARKS}"  # noqa: S608
+ROWS_AT_ONCE_MAX: Final = 128
 
 
 class Names:
@@ -35,6 +38,20 @@ class Names:
             self._kept.clear()
         self._kept[number] = found[0]
         return str(found[0])
+
+
+def insert(conn: sqlite3.Connection, made: Sequence[tuple[Any, ...]]) -> None:
+    """Write rows of the table, their columns in COLUMNS order.
+
+    The interpreter is given away at every step of a statement, and getting it back from a busy
+    event loop takes up to milliseconds. So a small group goes in by one statement in one step; a
+    large one by a statement that is prepared once.
+    """
+    if len(made) > ROWS_AT_ONCE_MAX:
+        conn.executemany(INSERT, made)
+        return
+    sql = f"{INSERT}{f', {_MARKS}' * (len(made) - 1)}"
+    conn.execute(sql, [value for row in made for value in row])
 
 
 def recorded(row: tuple[Any, ...], streams: Names, types: Names) -> Recorded:

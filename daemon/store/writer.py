@@ -169,7 +169,7 @@ class LogWriter:
                 " WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE name = ?1)",
                 [(name, *packed) for name, packed in placing.blobs.items()],
             )
-        self._conn.executemany(rows.INSERT, [self._row(row) for row in placing.rows])
+        rows.insert(self._conn, [self._row(row) for row in placing.rows])
         self._conn.execute("COMMIT")
 
     def _row(self, row: Row) -> tuple[Any, ...]:
