@@ -5,6 +5,7 @@ from __future__ import annotations
 from events.registry import Fact, event
 
 STREAM = "log"
+EPOCH_FIRST = 1
 PEOPLE_STREAM = "people"
 
 

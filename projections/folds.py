@@ -7,9 +7,11 @@ from projections.history import HISTORY_FOLD
 from projections.issues import ISSUES_FOLD
 from projections.jobs import JOBS_FOLD
 from projections.label_fields import LABEL_FIELDS_FOLD
+from projections.restored import RESTORED_FOLD
 from projections.runs import RUNS_FOLD
 from projections.streams import STREAMS_FOLD
 
 FOLDS = (
     STREAMS_FOLD, DATASETS_FOLD, LABEL_FIELDS_FOLD, JOBS_FOLD, ISSUES_FOLD, RUNS_FOLD, HISTORY_FOLD,
+    RESTORED_FOLD,
 )  # fmt: skip

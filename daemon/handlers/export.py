@@ -26,6 +26,7 @@ from events.dataset import Document, RefusedMedia
 from events.errors import SyncError
 from projections.datasets import DATASETS, SAMPLES_IN_ORDER, Dataset
 from projections.label_fields import LABEL_FIELDS
+from projections.restored import epoch_of
 from projections.scan_batch import documents, streams_of
 from projections.tables import Tables
 
@@ -64,6 +65,7 @@ class _Opening(NamedTuple):
     dataset: Dataset
     label_fields: list[tuple[str, str]]
     position: int
+    epoch: int
 
 
 async def export_fiftyone(
@@ -126,6 +128,7 @@ async def _write(
             opening.dataset.metadata,
             opening.label_fields,
             position=opening.position,
+            epoch=opening.epoch,
         )
         await asyncio.to_thread(export.finish, metadata, overwrite=overwrite)
     finally:
@@ -145,7 +148,7 @@ def _opening(tables: Tables, dataset: str) -> _Opening:
     if row is None:
         raise UnknownDataset("the log knows no such dataset", dataset=dataset)
     fields = [(one.field, one.label_class) for one in tables.scan(LABEL_FIELDS, dataset)]
-    return _Opening(row, fields, _touched(tables, dataset))
+    return _Opening(row, fields, _touched(tables, dataset), epoch_of(tables))
 
 
 def _page(

@@ -38,6 +38,7 @@ from daemon.ports.store import EventStore
 from events.dataset import RefusedMedia
 from projections import scan_batch
 from projections.datasets import SCANS, Scan
+from projections.restored import is_held
 from projections.tables import Tables
 
 PAGE_SAMPLES: Final = 5_000
@@ -237,6 +238,14 @@ class _Scan:
                 position=position,
                 head=head,
                 hint="nothing was changed; was the log put back from an older backup?",
+            )
+        epoch = metadata.epoch
+        if not await self.projections.ask(lambda tables: is_held(tables, epoch, position)):
+            raise ManifestBroken(
+                "the manifest has seen a history of the log that ended when a backup was restored",
+                position=position,
+                epoch=epoch,
+                hint="nothing was changed; export the dataset anew, and put the edits into that",
             )
         return position
 

@@ -24,6 +24,7 @@ from daemon.manifests.media import MediaPlaces, MediaRefused, open_media
 from daemon.manifests.source import METADATA, Source
 from events.dataset import Document, RefusedMedia
 from events.errors import SyncError
+from events.log import EPOCH_FIRST
 from projections.documents import object_id
 
 MediaForm = Literal["symlink", "copy", "absolute"]
@@ -212,7 +213,12 @@ def spelled(value: object) -> bytes:
 
 
 def complete_metadata(
-    dataset: str, metadata: Document, label_fields: Iterable[tuple[str, str]], *, position: int
+    dataset: str,
+    metadata: Document,
+    label_fields: Iterable[tuple[str, str]],
+    *,
+    position: int,
+    epoch: int,
 ) -> Document:
     """Return a metadata.json that declares all fields and says how far it has seen our log.
 
@@ -223,7 +229,9 @@ def complete_metadata(
     known = {field.get("name") for field in fields if isinstance(field, dict)}
     fields += [label_field(name, kind) for name, kind in label_fields if name not in known]
     info = metadata.get("info")
-    mark = {MARK: {"dataset": dataset, "position": position}}
+    # Positions of different histories of a restored log are not to be confused.
+    history = {} if epoch == EPOCH_FIRST else {"epoch": epoch}
+    mark = {MARK: {"dataset": dataset, "position": position, **history}}
     return {
         "name": dataset,
         "slug": dataset.lower(),

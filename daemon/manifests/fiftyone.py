@@ -13,6 +13,7 @@ from daemon.manifests import jsonstream
 from daemon.manifests.errors import ManifestBroken
 from daemon.manifests.source import METADATA
 from events.dataset import Document
+from events.log import EPOCH_FIRST
 from projections.documents import NO_CONTENT
 
 METADATA_BYTES_MAX: Final = 64 << 20
@@ -39,11 +40,13 @@ class Metadata(NamedTuple):
 
     document  without run records, dates and our own mark
     position  the place in our log that the manifest has seen; None if it does not say
+    epoch     the history of our log that the position belongs to
     """
 
     document: Document
     media_type: str
     position: int | None
+    epoch: int = EPOCH_FIRST
 
 
 def read_metadata(folder: Path, *, dataset: str) -> Metadata:
@@ -60,11 +63,11 @@ def read_metadata(folder: Path, *, dataset: str) -> Metadata:
     document = {name: value for name, value in raw.items() if name not in NO_METADATA}
     if isinstance(fields := document.get("sample_fields"), list):
         document["sample_fields"] = [_without_dates(field) for field in fields]
-    position = None
+    position, epoch = None, EPOCH_FIRST
     if isinstance(info := document.get("info"), dict) and MARK in info:
-        position = _position(info[MARK], dataset)
+        position, epoch = _position(info[MARK], dataset), _epoch(info[MARK])
         document["info"] = {name: value for name, value in info.items() if name != MARK}
-    return Metadata(document, media_type, position)
+    return Metadata(document, media_type, position, epoch)
 
 
 def read_samples(folder: Path) -> Iterator[Document]:
@@ -102,3 +105,10 @@ def _position(mark: object, dataset: str) -> int | None:
         case {"dataset": str(name), "position": int(position)} if name == dataset:
             return position if position > 0 and not isinstance(position, bool) else None
     return None
+
+
+def _epoch(mark: object) -> int:
+    match mark:
+        case {"epoch": int(epoch)}:
+            return epoch
+    return EPOCH_FIRST

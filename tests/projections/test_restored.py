@@ -10,7 +10,7 @@ from events.registry import Fact
 from events.server import SweepCompleted
 from projections.fold import replay
 from projections.folds import FOLDS
-from projections.restored import NotSweptYet, check_swept, unswept
+from projections.restored import NotSweptYet, check_swept, epoch_of, is_held, unswept
 from projections.tables import MemoryTables
 
 RESTORED = ("log", LogRestored(epoch=1_800_000_000, position=1))
@@ -57,3 +57,35 @@ def test_a_server_waits_for_a_sweep_since_the_last_restore(
             check_swept(tables, "main")
     else:
         check_swept(tables, "main")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "position", "held"),
+    [
+        (1, 100, True),
+        (1, 101, False),
+        (20, 250, True),
+        (20, 251, False),
+        (30, 9_999, True),
+        (25, 1, False),
+    ],
+)
+def test_what_was_seen_is_held_up_to_the_copy_that_ended_its_history(
+    epoch: int, position: int, held: bool
+):
+    """Restored twice, from copies that end at 100 and at 250: a manifest may have seen either."""
+    tables = folded(
+        ("log", LogRestored(epoch=20, position=100)), ("log", LogRestored(epoch=30, position=250))
+    )
+
+    assert is_held(tables, epoch, position) is held
+    assert epoch_of(tables) == 30
+
+
+def test_a_log_that_was_never_restored_has_one_history():
+    """Most logs: what carries no number at all belongs to the first history."""
+    tables = folded(SWEPT)
+
+    assert epoch_of(tables) == 1
+    assert is_held(tables, 1, 9_999)
+    assert not is_held(tables, 2, 1)

@@ -18,11 +18,12 @@ from events.run import LabelEdit, LabelsMerged
 from projections.datasets import DATASETS_FOLD
 from projections.documents import content, digest
 from projections.label_fields import LABEL_FIELDS_FOLD
+from projections.restored import RESTORED_FOLD
 from projections.scan_batch import documents
 from projections.streams import STREAMS_FOLD
 from tests.daemon.manifests.exports import oid
 
-FOLDS = (DATASETS_FOLD, LABEL_FIELDS_FOLD, STREAMS_FOLD)
+FOLDS = (DATASETS_FOLD, LABEL_FIELDS_FOLD, STREAMS_FOLD, RESTORED_FOLD)
 
 
 class World:

@@ -13,6 +13,7 @@ import pytest
 from daemon.handlers import export as handler
 from daemon.handlers.export import ExportReport, UnknownDataset, export_fiftyone
 from daemon.manifests.export import ExportFolder, ExportRefused, spelled
+from events.log import LogRestored
 from events.run import FieldSchema, LabelEdit, LabelsMerged, RunRequested
 from tests.daemon.handlers.scanning import World, relabelled, same, world_of
 from tests.daemon.manifests.exports import (
@@ -99,6 +100,18 @@ async def test_numbers_come_out_in_the_text_they_came_in(world: World, tmp_path:
     text = (tmp_path / "out" / "samples.json").read_text()
     assert '"x":0.100000000000000005551' in text
     assert '"y":1e400' in text
+
+
+async def test_an_export_of_a_restored_log_names_its_history(world: World, tmp_path: Path) -> None:
+    """The same positions mean other events in the history that was lost."""
+    await world.append("log", LogRestored(epoch=1_800_000_000, position=await world.head()))
+
+    report = await written(world, tmp_path / "out")
+
+    about, _ = read(tmp_path / "out")
+    assert about["info"]["labeltrail"] == {
+        "dataset": "birds", "position": report.position, "epoch": 1_800_000_000,
+    }  # fmt: skip
 
 
 async def test_metadata_is_whole_and_says_how_far_it_has_seen(world: World, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from events.dataset import (
     SamplesSeen,
     ScanConflictRaised,
 )
+from events.log import LogRestored
 from projections.datasets import SCAN_CONFLICTS, SCANNED
 from tests.daemon.handlers.scanning import FOLDS, World, relabelled, same, world_of
 from tests.daemon.manifests.exports import (
@@ -208,6 +209,20 @@ async def test_a_mark_of_another_dataset_says_nothing(scanned: World) -> None:
     report = await scanned.scan()
 
     assert (report.outcome, report.changed) == ("taken", 1)
+
+
+async def test_a_mark_from_a_history_that_was_lost_is_rejected(scanned: World) -> None:
+    """The restored log has grown past that position, with other events on the way."""
+    lost = await scanned.head() + 1
+    await scanned.append("log", LogRestored(epoch=1_800_000_000, position=lost - 1))
+    await scanned.merge(relabelled(1, 101, "cat", "dog"), relabelled(2, 102, "cat", "owl"))
+    mark = {"labeltrail": {"dataset": "birds", "position": lost}}
+
+    export(scanned.settings.manifest, birds(), about=metadata(info=mark))
+    report = await scanned.scan()
+
+    assert report.outcome == "rejected"
+    assert "export the dataset anew" in report.hint
 
 
 async def test_a_mark_from_beyond_the_log_is_rejected(scanned: World) -> None:
