@@ -1,4 +1,4 @@
-"""A selection goes to CVAT step by step; whatever breaks on the way, it is there once at the end."""
+"""A selection goes to CVAT step by step; whatever breaks on the way, it is there once."""
 
 from __future__ import annotations
 
