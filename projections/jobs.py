@@ -179,6 +179,20 @@ class HookRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     upto: int
 
 
+class SourceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of one project of a server; project 0 stands for all tasks outside projects.
+
+    delivered_us  when the last webhook of it was recorded
+    changed_us    when its jobs last showed another state, as the server dates it
+    """
+
+    server: str
+    project: int
+    deliveries: int = 0
+    delivered_us: int = 0
+    changed_us: int = 0
+
+
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task: what cannot be seen from its jobs."""
 
@@ -202,6 +216,7 @@ LATE = Table("late", ("server", "job", "position"), LateRow)
 STEPS = Table("steps", ("server", "job", "updated_us", "position"), StepRow)
 DELIVERIES = Table("deliveries", ("server", "body_hash"), DeliveryRow)
 HOOKS = Table("hooks", ("server", "webhook"), HookRow)
+SOURCES = Table("sources", ("server", "project"), SourceRow)
 SERVERS = Table("servers", ("server",), ServerRow)
 TASKS = Table("tasks", ("server", "task"), TaskRow)
 
@@ -273,6 +288,9 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
     )
     tables.put(AUTHORS, author)
     if author.evidence == "unknown" and author.since_us:
+    source = _source(tables, row.server, row.project)
+    changed_us = max(source.changed_us, author.until_us)
+    tables.put(SOURCES, msgspec.structs.replace(source, changed_us=changed_us))
         tables.put(NAMELESS, _nameless(author))
     _update(
         tables,
@@ -284,6 +302,11 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
 
 
 def _nameless(author: AuthorRow) -> NamelessRow:
+def _source(tables: Tables, server: str, project: int | None) -> SourceRow:
+    known = tables.get(SOURCES, server, project or 0)
+    return known or SourceRow(server=server, project=project or 0)
+
+
     return NamelessRow(
         server=author.server,
         job=author.job,
@@ -392,6 +415,14 @@ def _delivery(tables: Tables, at: Recorded, fact: DeliveryReceived) -> None:
     tables.put(
         DELIVERIES,
         DeliveryRow(server=row.server, body_hash=fact.body_hash, position=at.position),
+    if fact.project is not None:
+        source = _source(tables, row.server, fact.project)
+        tables.put(
+            SOURCES,
+            msgspec.structs.replace(
+                source, deliveries=source.deliveries + 1, delivered_us=at.recorded_at
+            ),
+        )
     )
     if fact.event == "update:job" and fact.job is not None and fact.updated_date:
         step = _step(row.server, at.position, fact.job, fact)
@@ -465,7 +496,7 @@ def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
 
 JOBS_FOLD = Fold(
     name="jobs",
-    revision=6,
+    revision=7,
     tables=(
         JOBS,
         ANNOTATIONS,
@@ -477,6 +508,7 @@ JOBS_FOLD = Fold(
         DELIVERIES,
         SERVERS,
         HOOKS,
+        SOURCES,
         TASKS,
     ),
     handlers={

@@ -16,8 +16,11 @@ Json = dict[str, Any]
 
 
 def shows_status(objects: Iterator[Json], console: Console) -> None:
-    """A line for each thing there is."""
+    """A line for each thing there is; drawn anew for each look."""
     for found in objects:
+        if found["kind"] == "look":
+            console.clear()
+            continue
         console.print(_line(found), markup=False)
 
 
@@ -35,6 +38,8 @@ def _line(found: Json) -> str:
                 f"{found['deliveries']} deliveries, {found['refused']} refused{frozen}"
                 f"{_undeclared(found)}"
             )
+        case "source":
+            return _source(found)
         case "dataset":
             refused = f", {found['refused_media']} media refused" if found["refused_media"] else ""
             rejected = f", last scan not taken: {found['rejected']}" if found["rejected"] else ""
@@ -45,12 +50,27 @@ def _line(found: Json) -> str:
     return f"{found['runs']} runs, {found['pending']} pending"
 
 
+def _source(found: Json) -> str:
+    what = "tasks outside projects" if found["project"] is None else f"project {found['project']}"
+    way = "hooks"
+    if not found["hooks"]:
+        way = f"polling every {found['poll_s']:g} s" if found["poll_s"] else "not watched any more"
+    last = f", last event {found['delivered_at'][:19]}Z" if found["delivered_at"] else ""
+    changed = f", last change {found['changed_at'][:19]}Z" if found["changed_at"] else ""
+    gaps = ""
+    if found["gaps"]:
+        since, until = found["gap_since"][:19], found["gap_until"][:19]
+        gaps = f", {found['gaps']} gaps without an author in 7 days (last: {since}Z to {until}Z)"
+    return f"  {found['server']}, {what}: {found['jobs']} jobs, {way}{last}{changed}{gaps}"
+
+
 def _undeclared(found: Json) -> str:
     return "" if found["declared"] else " (not declared any more)"
 
 
 @click.command
+@click.option("--watch", is_flag=True, help="Look again every 2 s, until Ctrl-C.")
 @runs("status", shows_status)
-def status() -> Json:
+def status(watch: bool) -> Json:
     """Show what there is, and how it stands."""
-    return {}
+    return {"watch": watch}

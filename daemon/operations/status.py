@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from daemon.operations.registry import Json, NoArgs, operation
+import msgspec
+
+from daemon.operations.registry import Json, operation
 from daemon.operations.times import iso
+from projections import sources
 from projections.datasets import SCANS
 from projections.jobs import JOBS, SERVERS, JobRow
 from projections.merge import is_settled
@@ -17,10 +20,34 @@ from projections.tables import Tables
 if TYPE_CHECKING:
     from daemon.app import App
 
+WATCH_S: Final = 2.0
+# Gaps are told of for so long.
+GAPS_US: Final = 7 * 86_400 * 1_000_000
 
-@operation("status")
-async def status(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
-    """Yield one object for the log, each server, each dataset, and what waits for a person."""
+
+class StatusArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`watch`: look again and again; each look begins with an object of kind `look`."""
+
+    watch: bool = False
+
+
+@operation("status", args=StatusArgs)
+async def status(app: App, args: StatusArgs) -> AsyncGenerator[Json, None]:
+    """Yield one object for the log, each server, source and dataset, and what waits for a person.
+
+    A source is a project of a server, or all of its tasks outside projects.
+    """
+    while True:
+        if args.watch:
+            yield {"kind": "look"}
+        async for found in _look(app):
+            yield found
+        if not args.watch:
+            return
+        await app.clock.sleep(WATCH_S)
+
+
+async def _look(app: App) -> AsyncGenerator[Json, None]:
     head = await app.store.head()
     yield {
         "kind": "log",
@@ -31,6 +58,9 @@ async def status(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
     }
     for found in await app.projections.ask(_servers):
         yield found | {"declared": found["name"] in app.settings.servers}
+    since_us = app.clock.now_us() - GAPS_US
+    for source in await app.projections.ask(lambda tables: sources.sources(tables, since_us)):
+        yield _source(app, source)
     for found in await app.projections.ask(_datasets):
         yield found | {"declared": found["name"] in app.settings.datasets}
     yield await app.projections.ask(_work)
@@ -43,6 +73,23 @@ async def _recorded_at(app: App, head: int) -> str | None:
         return iso(last.recorded_at) if last else None
     finally:
         reader.close()
+
+
+def _source(app: App, source: sources.Source) -> Json:
+    declared = app.settings.servers.get(source.server)
+    return {
+        "kind": "source",
+        "server": source.server,
+        "project": source.project,
+        "jobs": source.jobs,
+        "hooks": source.hooks,
+        "poll_s": declared.poll_s if declared else None,
+        "delivered_at": iso(source.delivered_us) if source.delivered_us else None,
+        "changed_at": iso(source.changed_us) if source.changed_us else None,
+        "gaps": source.gaps,
+        "gap_since": iso(source.gap[0]) if source.gap else None,
+        "gap_until": iso(source.gap[1]) if source.gap else None,
+    }
 
 
 def _servers(tables: Tables) -> list[Json]:
