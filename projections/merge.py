@@ -65,7 +65,7 @@ def merges_by_itself(tables: Tables, server: str, job: int) -> bool:
     run_job = tables.get(runs.RUN_JOBS, server, job)
     run = run_job and tables.get(runs.RUNS, run_job.dataset, run_job.key)
     row = tables.get(jobs.JOBS, server, job)
-    if not run or not row:
+    if not run or not row or run.deleted:
         return False
     completed = run.request.policy == "on-job-completed" and row.state == "completed"
     return run.request.policy == "on-save" or completed
