@@ -10,11 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from daemon import notify
+from daemon.http import scrape
 from daemon.http.api import cors
 from daemon.http.api.access import Access
 from daemon.http.api.api import ROUTE, Api
@@ -22,7 +21,9 @@ from daemon.http.bodies import Bodies
 from daemon.http.guard import Guard
 from daemon.http.health import Readyz, healthz
 from daemon.http.receiver import Receiver
+from daemon.http.requests import METRICS, one_line_a_request
 from daemon.http.webhook import PATH, Webhook
+from daemon.metrics import Metrics
 from events.errors import SyncError
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ STOP_S: Final = 5.0
 HEADS_S: Final = 1.0  # how long a stop waits for the first word on connections that were accepted
 LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown away
 HEAD_BYTES_MAX: Final = 8_190
-QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
-
-log = structlog.get_logger(__name__)
 
 
 class PortTaken(SyncError):
@@ -87,8 +85,12 @@ def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Applicati
 
 def add_api(site: web.Application, app: App) -> None:
     """Add the routes that need a token."""
-    api = Api(app, Access(app))
+    access, metrics = Access(app), Metrics()
+    api = Api(app, access)
+    app.store.hear(metrics.appended)
+    site[METRICS] = metrics
     site.router.add_route("*", ROUTE, api.handle)
+    site.router.add_get(scrape.PATH, scrape.Scrape(app, access, metrics).handle)
     site.on_response_prepare.append(cors.mark)
     site.on_shutdown.append(api.stop)
 
@@ -115,31 +117,6 @@ async def serving(site: web.Application, bound: socket.socket, limits: Http) -> 
         server.close()
         await guard.all_spoken(HEADS_S)
         await runner.cleanup()
-
-
-@web.middleware
-async def one_line_a_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log each request in one line: never its body, its query or its headers."""
-    began = asyncio.get_running_loop().time()
-    status = 500
-    try:
-        response = await handler(request)
-        status = response.status
-        return response
-    except web.HTTPException as exc:
-        status = exc.status
-        raise
-    finally:
-        took_s = asyncio.get_running_loop().time() - began
-        say = log.debug if request.path in QUIET_PATHS else log.info
-        say(
-            "request",
-            method=request.method,
-            path=request.path,
-            status=status,
-            ms=round(took_s * 1_000, 1),
-            peer=request.remote,
-        )
 
 
 def bind(host: str, port: int) -> socket.socket:

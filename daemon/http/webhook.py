@@ -15,6 +15,7 @@ from daemon.app import UnknownServer
 from daemon.cvat.signatures import SIGNATURE_HEADER
 from daemon.http.receiver import Receiver, RefusedDelivery
 from daemon.http.refusals import Reason
+from daemon.http.requests import OUTCOME, SERVER
 from daemon.ports.projections import ProjectionsFailed
 from daemon.ports.store import QueueFull, StoreFailed
 from events.errors import SyncError
@@ -52,6 +53,7 @@ class Webhook:
         except UnknownServer:
             return web.Response(status=404, text="no such server\n")
         except RefusedDelivery as exc:
+            request[OUTCOME] = "refused"
             answer = web.Response(status=STATUS[exc.reason], text=f"{exc.message}\n")
             if exc.reason in ("too large", "too slow"):
                 answer.force_close()
@@ -65,6 +67,7 @@ class Webhook:
         server = request.match_info["server"]
         # Asked first: a body for nobody is not read.
         self._receiver.check_known(server)
+        request[SERVER] = server
         try:
             body = await self._read(request)
         except TimeoutError as exc:
@@ -72,7 +75,8 @@ class Webhook:
             raise await self._receiver.refused(server, "too slow", late) from exc
         except BodyTooLarge as exc:
             raise await self._receiver.refused(server, "too large", exc) from exc
-        await self._receiver.receive(server, body, request.headers.get(SIGNATURE_HEADER))
+        new = await self._receiver.receive(server, body, request.headers.get(SIGNATURE_HEADER))
+        request[OUTCOME] = "received" if new else "duplicate"
         return web.Response(status=204)
 
     async def _read(self, request: web.Request) -> bytes:

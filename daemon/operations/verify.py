@@ -41,6 +41,7 @@ async def verify(app: App, args: VerifyArgs) -> AsyncGenerator[Json, None]:
     """
     from daemon.app import know_all_events
     from daemon.store.sqlite import LOG_NAME
+    from daemon.store.verified import Verified, note
     from daemon.store.verify import verify as read_back
 
     know_all_events()
@@ -60,6 +61,13 @@ async def verify(app: App, args: VerifyArgs) -> AsyncGenerator[Json, None]:
         )
     finally:
         stopped.set()
+    kept = Verified(
+        ok=report.ok,
+        at=app.clock.now_us(),
+        position=report.head,
+        problems=report.problems_total,
+    )
+    await asyncio.to_thread(note, app.folder, kept)
     for problem in report.problems:
         # `kind` names the shape of the object here; the problem's own kind is its `sort`.
         found = msgspec.to_builtins(problem)

@@ -46,6 +46,10 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
 class Projections(Protocol):
     """Tables that follow from the log alone; they may be thrown away at any time."""
 
+    @property
+    def position(self) -> int:
+        """Return the position of the log that the tables stood at a moment ago."""
+
     async def ask(
         self,
         question: Callable[[Tables], T],

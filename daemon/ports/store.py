@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -71,6 +71,24 @@ class LogIdentity(msgspec.Struct, frozen=True):
 
     id: bytes
     epoch: int
+
+
+class StoreCondition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a store is getting along.
+
+    waiting             appends that wait to be written, `waiting_bytes` together
+    signed              last position under a signed checkpoint, 0 for none
+    signed_recorded_at  its recorded time (µs UTC), 0 for none
+    """
+
+    waiting: int = 0
+    waiting_bytes: int = 0
+    signed: int = 0
+    signed_recorded_at: int = 0
+
+
+OnAppend = Callable[[Sequence[NewEvent], float], None]
+"""Told of the events of an append that is on disk, and of the seconds that it took."""
 
 
 class LogReader(Protocol):
@@ -142,6 +160,12 @@ class EventStore(Protocol):
 
     def identity(self) -> LogIdentity:
         """Return what tells this log from another, and from itself before it was restored."""
+
+    def condition(self) -> StoreCondition:
+        """Return how the store is getting along."""
+
+    def hear(self, listener: OnAppend) -> None:
+        """Let a plain function hear of each append from now on, on the event loop."""
 
     async def close(self) -> None:
         """Write what waits, then refuse."""

@@ -41,6 +41,10 @@ class KeptProjections:
         self._room = asyncio.Semaphore(ASKS_MAX)
         self._closed = False
 
+    @property
+    def position(self) -> int:
+        return self._projector.position
+
     async def ask(
         self,
         question: Callable[[Tables], T],

@@ -66,6 +66,7 @@ class Projector:
         self._waiting: list[Ask | Rebuild] = []
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self._closing = False
+        self.position = 0  # Written by the thread, read by whoever asks how far it is.
         self._lock = threading.Lock()  # No request comes in after the last look at the inbox.
         self._cause: BaseException | None = None
         self._stuck = False  # Building failed; it is tried again when somebody asks.
@@ -91,9 +92,11 @@ class Projector:
         keeper: Keeper | None = None
         try:
             keeper = self._open_keeper()
+            self.position = keeper.position
             while self._take(keeper):
                 self._answer_ready(keeper)
                 self._work(keeper)
+                self.position = keeper.position
             self._end(ProjectionsClosed("the projections were closed"))
         except BaseException as exc:  # Whoever waits must hear of it, whatever it was.
             self._end(exc)

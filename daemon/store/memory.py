@@ -13,7 +13,14 @@ from typing import Final
 import orjson
 
 from daemon.clock import Clock
-from daemon.ports.store import NOTHING_EXPECTED, Appended, LogIdentity, StoreClosed
+from daemon.ports.store import (
+    NOTHING_EXPECTED,
+    Appended,
+    LogIdentity,
+    OnAppend,
+    StoreClosed,
+    StoreCondition,
+)
 from daemon.store.follow import Followers
 from daemon.store.placing import Head, Known, Placing
 from daemon.store.prepare import Packed, fact_of, prepare, unpack
@@ -60,6 +67,7 @@ class MemoryStore:
         self._head = Head()
         self._followers = Followers(0)
         self._salt = os.urandom(SALT_BYTES)
+        self._listeners: list[OnAppend] = []
         self._id = os.urandom(ID_BYTES)
         self._closed = False
 
@@ -75,6 +83,8 @@ class MemoryStore:
             self._log.extend(placing)
             self._head = placing.head
             self._followers.moved(self._head.position)
+            for listener in self._listeners:
+                listener(events, 0.0)
         return appended
 
     async def head(self) -> int:
@@ -91,6 +101,12 @@ class MemoryStore:
 
     def identity(self) -> LogIdentity:
         return LogIdentity(self._id, 1)
+
+    def condition(self) -> StoreCondition:
+        return StoreCondition()
+
+    def hear(self, listener: OnAppend) -> None:
+        self._listeners.append(listener)
 
     def reader(self) -> MemoryReader:
         return MemoryReader(self._log)

@@ -21,8 +21,10 @@ from daemon.ports.store import (
     NOTHING_EXPECTED,
     Appended,
     LogIdentity,
+    OnAppend,
     QueueFull,
     StoreClosed,
+    StoreCondition,
     StoreFailed,
 )
 from daemon.store.checkpoints import Checkpoint
@@ -76,6 +78,7 @@ class SqliteStore:
         self._orders: SimpleQueue[_Order] = SimpleQueue()
         self._waiting: dict[asyncio.Future[Appended], _Append] = {}
         self._waiting_bytes = 0
+        self._listeners: list[OnAppend] = []
         self._refuses: StoreFailed | None = None
         self._asking = threading.Lock()
         self._asked: SqliteReader | None = None
@@ -123,11 +126,16 @@ class SqliteStore:
     ) -> Appended:
         batch = await prepare(events, expects, self.meta.salt)
         self._check_room(batch)
+        began_s = self._loop.time()
         order = _Append(batch, self._loop.create_future())
         self._waiting[order.done] = order
         self._waiting_bytes += batch.bytes
         self._orders.put(order)
-        return await order.done
+        appended = await order.done
+        if not appended.repeated:
+            for listener in self._listeners:
+                listener(events, self._loop.time() - began_s)
+        return appended
 
     async def head(self) -> int:
         return self._followers.head
@@ -146,6 +154,18 @@ class SqliteStore:
 
     def identity(self) -> LogIdentity:
         return LogIdentity(self.meta.id, self.meta.epoch)
+
+    def condition(self) -> StoreCondition:
+        last = self._writer.last_checkpoint
+        return StoreCondition(
+            waiting=len(self._waiting),
+            waiting_bytes=self._waiting_bytes,
+            signed=last.position if last else 0,
+            signed_recorded_at=last.recorded_at if last else 0,
+        )
+
+    def hear(self, listener: OnAppend) -> None:
+        self._listeners.append(listener)
 
     async def checkpoint(self) -> Checkpoint:
         """Sign the head now, e.g. by a timer or before a backup."""

@@ -51,6 +51,7 @@ class LogWriter:
         self._publish = publish
         self._wal_bytes = 0
         self._signed_at_s = clock.monotonic_s()
+        self.last_checkpoint: Checkpoint | None = None
         self._leaves: list[bytes] = []  # committed, not in the frontier yet
         try:
             self._conn = open_writer(path)
@@ -120,6 +121,7 @@ class LogWriter:
         if checkpoint.position > self._signed:
             note = self._signer.sign(checkpoint)
             self._add_checkpoint(checkpoint.position, note)
+            self.last_checkpoint = checkpoint
             if self._publish is not None:
                 self._write_published(note)
         return checkpoint
@@ -227,7 +229,7 @@ class LogWriter:
         if found:
             signed, note, hashes = found
             frontier = _frontier(signed, hashes)
-            last = checkpoints.read_note(note, self._signer.public_key)
+            last = self.last_checkpoint = checkpoints.read_note(note, self._signer.public_key)
             if (last.position, last.root) != (signed, frontier.root()):
                 raise _damaged("the last checkpoint does not fit its own frontier", self._path)
             if signed > self.head.position:

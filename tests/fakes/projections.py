@@ -23,6 +23,10 @@ class InlineProjections:
         self._folds = folds
         self.shelf = MemoryShelf(folds, store.reader())
 
+    @property
+    def position(self) -> int:
+        return self.shelf.position
+
     async def ask(
         self,
         question: Callable[[Tables], T],

@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from daemon.ports.store import NOTHING_EXPECTED, Appended, EventStore, LogIdentity, LogReader
+from daemon.ports.store import (
+    NOTHING_EXPECTED,
+    Appended,
+    EventStore,
+    LogIdentity,
+    LogReader,
+    OnAppend,
+    StoreCondition,
+)
 from events.envelope import NewEvent
 
 
@@ -83,6 +91,12 @@ class DyingStore:
 
     def identity(self) -> LogIdentity:
         return self._disk.identity()
+
+    def condition(self) -> StoreCondition:
+        return self._disk.condition()
+
+    def hear(self, listener: OnAppend) -> None:
+        self._disk.hear(listener)
 
     def reader(self) -> LogReader:
         self._life.check()

@@ -31,6 +31,8 @@ from daemon.http.api.problems import (
     encode,
     problem,
 )
+from daemon.http.requests import ACTOR, CLIENT_GONE
+from daemon.http.requests import ROUTE as ROUTE_TAKEN
 from daemon.operations.exits import failure
 from daemon.operations.registry import Json, Operation, find
 from events.errors import SyncError
@@ -40,12 +42,10 @@ if TYPE_CHECKING:
     from daemon.tokens import Token
 
 ROUTE: Final = "/api/{path:.*}"
-ACTOR: Final[web.RequestKey[str]] = web.RequestKey("actor", str)
 OPERATIONS: Final = {path_of(name): name for name in OFFERED}
 READ_S: Final = 300.0
 WRITE_S: Final = 3_600.0
 GONE_EVERY_S: Final = 1.0
-CLIENT_GONE: Final = 499  # nginx's word for it
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +82,8 @@ class Api:
             return web.Response(status=CLIENT_GONE)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path in (EVENTS, DESCRIPTION, *OPERATIONS):
+            request[ROUTE_TAKEN] = request.path
         token = self._access.enter(request)
         request[ACTOR] = token.actor
         if request.path == EVENTS:
