@@ -101,7 +101,8 @@ async def ls(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
             "kind": "dataset",
             "name": name,
             "manifest": str(dataset.manifest),
-            "found": dataset.manifest.exists(),
+            # In a thread: the folder may lie on a network file system that does not answer.
+            "found": await in_thread(dataset.manifest.exists),
             "media_roots": [str(root) for root in dataset.media_roots],
             "polling": dataset.polling,
         }

@@ -20,6 +20,7 @@ OFFERED: Final[Mapping[str, Scope]] = MappingProxyType(
         "diff": "read",
         "hook.backfill": "write",
         "hook.install": "write",
+        "hook.status": "read",
         "load": "write",
         "log": "read",
         "pending": "read",
@@ -31,6 +32,7 @@ OFFERED: Final[Mapping[str, Scope]] = MappingProxyType(
         "server.ls": "read",
         "show": "read",
         "status": "read",
+        "thaw": "write",
     }
 )
 
@@ -46,8 +48,10 @@ WITHHELD: Final[Mapping[str, str]] = MappingProxyType(
         "backup.restore": _NEEDS_A_PATH,
         "dataset.add": _NEEDS_A_PATH,
         "dataset.rm": _SETTINGS,
+        "doctor": "it tries the machine, the servers and their way back to us",
         "export": _NEEDS_A_PATH,
         "forget": _FOR_GOOD,
+        "hook.rotate": _SETTINGS,
         "reload": _SETTINGS,
         "replay": _WHOLE_LOG,
         "run.cleanup": _FOR_GOOD,
