@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.simulation.scenario import simulate
 
-FIXED_SEEDS = range(40)
+FIXED_SEEDS = range(30)
 SLOW_SEEDS = int(os.environ.get("LABELTRAIL_SIMULATIONS", "1500"))
 
 
@@ -26,7 +26,11 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("media")
 
 
-@pytest.mark.parametrize("seed", FIXED_SEEDS)
+# Each of them found a bug, of the product or of this oracle.
+FOUND_SEEDS = (42, 120, 128, 150, 199, 217, 242, 353, 404, 216_302)
+
+
+@pytest.mark.parametrize("seed", [*FIXED_SEEDS, *FOUND_SEEDS])
 def test_whatever_happens_the_log_ends_up_telling_what_the_server_holds(
     seed: int, media: Path
 ) -> None:
@@ -36,7 +40,13 @@ def test_whatever_happens_the_log_ends_up_telling_what_the_server_holds(
     assert exercised["event: AnnotationsObserved"] > 0
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+# The same seeds each time: `make test` must not change its mind. The slow ring goes on from here.
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 @given(seed=st.integers(1_000, 2**32))
 def test_so_it_is_for_seeds_that_nobody_chose(seed: int, media: Path) -> None:
     """Fixed seeds are fixed bugs; the next one hides behind another seed."""

@@ -219,15 +219,17 @@ class Witness:
         Nobody could know it again then.
         """
         last: tuple[Key, Facets] | None = None
+        was = True
         for date in self.looks[job]:
             write = self.world.truth.at(job, date)
             for key, thing in write.things.items() if write else ():
                 if write and thing.name == name:
-                    twins = [one for one in write.things.values() if _lie_alike(one, thing)]
-                    sure = last is None or _alike(*last, key, thing.facets, alone=len(twins) == 1)
+                    alone = sum(_lie_alike(one, thing) for one in write.things.values()) == 1
+                    # Of two that lay alike at the last look nobody knows which one is left.
+                    sure = last is None or _alike(*last, key, thing.facets, alone=alone and was)
                     if not sure:
                         return True
-                    last = key, thing.facets
+                    last, was = (key, thing.facets), alone
         return False
 
     def _name_of(self, address: Address) -> str:
