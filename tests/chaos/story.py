@@ -199,6 +199,8 @@ class Day:
     async def _converge(self) -> Json:
         """Wait until the log shows what the server holds; the requests go on failing."""
         log = self.folder / "data" / "log.db"
+        # The judge learns the date of each write from its delivery, also from those that are lost.
+        await self.sandbox.deliveries_idle()
         server = {job: await self.boss.open(job) for job in self._jobs()}
         completed(self.folder / "cvat-requests.jsonl", self.folder / "completed.jsonl", server)
         held = judge.Journal(str(self.folder / "completed.jsonl"))

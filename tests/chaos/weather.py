@@ -15,7 +15,7 @@ STATUS: Final = (500, 502, 503, 504)
 LATENCY_S: Final = 1.0
 # Shares of all deliveries; together 30 %.
 LOST, REPEATED, LATE, OVERTAKEN = 0.12, 0.08, 0.04, 0.06
-LATE_S: Final = 0.5
+LATE_S: Final = 0.3
 OVERTAKEN_BY_MAX: Final = 20
 
 
