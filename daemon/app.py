@@ -21,6 +21,7 @@ from daemon.people import People
 from events.errors import SyncError
 
 if TYPE_CHECKING:
+    from daemon.pool import Pool
     from daemon.ports.cvat import CvatApi
     from daemon.ports.projections import Projections
     from daemon.ports.store import EventStore
@@ -33,6 +34,7 @@ STORE_STOP_S: Final = 30.0
 PROJECTIONS_STOP_S: Final = 10.0
 PEOPLE_STOP_S: Final = 5.0
 CLIENTS_STOP_S: Final = 5.0
+POOL_STOP_S: Final = 5.0
 
 OnDelivery = Callable[[str, "DeliveryReceived"], None]
 """Told of a server's name and a new delivery that is on disk."""
@@ -85,6 +87,7 @@ class _Shared:
     store: EventStore | None = None
     projections: Projections | None = None
     people: People | None = None
+    pool: Pool | None = None
     clients: dict[str, CvatApi] = field(default_factory=dict)
     connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     reloaded: asyncio.Event = field(default_factory=asyncio.Event)
@@ -135,6 +138,15 @@ class App:
         """Names of people, and their texts, which may be erased."""
         assert self._shared.people is not None, "this operation declared that it needs no log"
         return self._shared.people
+
+    @property
+    def pool(self) -> Pool:
+        """Processes for heavy work, made on first use."""
+        from daemon.pool import Pool
+
+        if self._shared.pool is None:
+            self._shared.pool = Pool()
+        return self._shared.pool
 
     @property
     def folder(self) -> Path:
@@ -235,6 +247,10 @@ class App:
         """Wait until other settings are in force."""
         await self._shared.reloaded.wait()
 
+    async def _close_pool(self) -> None:
+        if self._shared.pool is not None:
+            await self._shared.pool.close()
+
     async def _close_clients(self) -> None:
         async with self._shared.connecting:
             clients, self._shared.clients = self._shared.clients, {}
@@ -276,6 +292,7 @@ async def open_app(
         if log and state:
             app._shared.projections = await _open_projections(app)
             stack.push_async_callback(_within, PROJECTIONS_STOP_S, app._shared.projections.close)
+        stack.push_async_callback(_within, POOL_STOP_S, app._close_pool)
         stack.push_async_callback(_within, CLIENTS_STOP_S, app._close_clients)
         yield app
 

@@ -41,7 +41,7 @@ async def watch(app: App, server: str, *, by_command: bool = True) -> JobWatch:
     cvat = await app.cvat(server)
     own = (await cvat.self_user()).get("id")
     kept = journal(app) if by_command else Journal(app.store, app.projections, app.clock)
-    return JobWatch(cvat, kept, own)
+    return JobWatch(cvat, kept, app.pool, own)
 
 
 async def load(app: App, server: str) -> Load:

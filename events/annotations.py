@@ -27,8 +27,11 @@ ShapeType = Literal[
 # CVAT stores two values for one spec when two are sent; both are returned.
 AttributeValue = str | tuple[str, ...]
 
+# Structs here say gc=False: they are trees, so no collector need look at them. A large job is
+# hundreds of thousands, and each full collection would stop the event loop for 0.1 s.
 
-class Keyframe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+
+class Keyframe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One stored shape of a track; between two of them CVAT's clients interpolate."""
 
     frame: int
@@ -41,7 +44,9 @@ class Keyframe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: dict[str, AttributeValue] = {}
 
 
-class _Annotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+class _Annotation(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="kind"
+):
     """What a tag, a shape and a track have in common."""
 
     id: int
@@ -52,11 +57,11 @@ class _Annotation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     attributes: dict[str, AttributeValue] = {}
 
 
-class Tag(_Annotation, frozen=True, kw_only=True, omit_defaults=True, tag="tag"):
+class Tag(_Annotation, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="tag"):
     """A class given to a whole frame."""
 
 
-class Shape(_Annotation, frozen=True, kw_only=True, omit_defaults=True, tag="shape"):
+class Shape(_Annotation, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="shape"):
     """One shape on one frame."""
 
     # A plain string, not `ShapeType`: what a newer server invents is recorded all the same.
@@ -70,7 +75,7 @@ class Shape(_Annotation, frozen=True, kw_only=True, omit_defaults=True, tag="sha
     elements: tuple[Shape, ...] = ()
 
 
-class Track(_Annotation, frozen=True, kw_only=True, omit_defaults=True, tag="track"):
+class Track(_Annotation, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="track"):
     """One object over many frames; `attributes` holds those that cannot change over time."""
 
     keyframes: tuple[Keyframe, ...] = ()
@@ -80,7 +85,7 @@ class Track(_Annotation, frozen=True, kw_only=True, omit_defaults=True, tag="tra
 Annotation = Tag | Shape | Track
 
 
-class AttributeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AttributeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One attribute of a class, as CVAT's label constructor knows it."""
 
     name: str
@@ -91,7 +96,7 @@ class AttributeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     id: int = 0
 
 
-class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One class of a task or project, with its attributes. `id` 0: not on a server yet."""
 
     name: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
 from daemon.handlers.carry_out import Journal
+from daemon.handlers.decoding import decoded
+from daemon.pool import Pool, WorkFailed
 from daemon.ports.cvat import (
     AnswerTooLarge,
     CvatApi,
@@ -16,19 +17,12 @@ from daemon.ports.cvat import (
     ServerTrouble,
     Unauthorized,
 )
-from events.annotations import Annotation
 from events.errors import SyncError
 from events.job import JobDeleted, JobSettled, JobUnreachable, JobUnreadable
 from events.registry import Fact
 from events.run import LabelsLinked
 from projections import jobs, merge
-from projections.codec.cvat import (
-    Schema,
-    UnknownLabel,
-    UnreadableAnnotations,
-    annotations_from_wire,
-    labels_from_wire,
-)
+from projections.codec.cvat import UnknownLabel, UnreadableAnnotations, labels_from_wire
 from projections.decision import Decision, Draft
 from projections.observation import (
     Reading,
@@ -44,8 +38,6 @@ Answer = TypeVar("Answer")
 
 # A job that somebody saves all the time is read at its next pause.
 READS_MAX: Final = 5
-# The loop itself never decodes more than this.
-DECODE_INLINE_BYTES_MAX: Final = 256 * 1024
 
 
 class JobBusy(SyncError):
@@ -68,11 +60,13 @@ class Observed:
 class JobWatch:
     """Everything that is done for one server's jobs.
 
-    own  the user id of our own credentials
+    own   the user id of our own credentials
+    pool  decodes what is large
     """
 
     cvat: CvatApi
     journal: Journal
+    pool: Pool
     own: int | None = None
 
     @property
@@ -97,7 +91,7 @@ class JobWatch:
         except (Forbidden, Unauthorized) as exc:
             status = 403 if isinstance(exc, Forbidden) else 401
             return await self._note(job, "unreachable", JobUnreachable(status=status))
-        except (ServerTrouble, UnreadableAnnotations, AnswerTooLarge) as exc:
+        except (ServerTrouble, UnreadableAnnotations, AnswerTooLarge, WorkFailed) as exc:
             return await self._unreadable(job, exc)
         decision = await self._record(job, reading)
         frozen = any(draft.stream.startswith("server/") for draft in decision.drafts)
@@ -120,7 +114,7 @@ class JobWatch:
     async def read(self, job: int) -> Reading:
         """Read labels and annotations between two equal `updated_date`.
 
-        Raises JobBusy when they never are, CvatError and UnreadableAnnotations.
+        Raises JobBusy when they never are, CvatError, UnreadableAnnotations and WorkFailed.
         """
         stream = f"job/{self.server}/{job}"
         for _ in range(READS_MAX):
@@ -132,7 +126,7 @@ class JobWatch:
             if before["updated_date"] != after["updated_date"]:
                 continue
             try:
-                annotations = await _decoded(body, Schema(labels))
+                annotations = await decoded(body, labels, self.pool)
             except UnknownLabel:
                 # The schema moved between two requests and moved no date.
                 continue
@@ -222,9 +216,3 @@ class JobWatch:
         return await self.journal.carry_out(
             lambda tables: late_authors(tables, self.server, job, own=self.own)
         )
-
-
-async def _decoded(body: bytes, schema: Schema) -> list[Annotation]:
-    if len(body) <= DECODE_INLINE_BYTES_MAX:
-        return annotations_from_wire(body, schema)
-    return await asyncio.to_thread(annotations_from_wire, body, schema)

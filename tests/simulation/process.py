@@ -16,6 +16,7 @@ from daemon.handlers.load import Load
 from daemon.handlers.observe import JobWatch
 from daemon.http.receiver import Receiver
 from daemon.observer import Observer
+from daemon.pool import Pool
 from events.run import Policy, Tripwire
 from events.server import DeliveryReceived
 from projections.folds import FOLDS
@@ -56,7 +57,7 @@ class Process:
             overhear=world.overhear,
         )
         journal = Journal(self.store, self.projections, world.clock)
-        self.watch = JobWatch(cvat, journal, world.user("admin"))
+        self.watch = JobWatch(cvat, journal, Pool(), world.user("admin"))
         self.observer = Observer(
             self.watch, clock=world.clock, settle_s=SETTLE_S, poll_s=30.0, sweep_s=300.0
         )
