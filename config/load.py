@@ -35,27 +35,30 @@ def config_path(given: Path | None = None) -> Path:
     return here if here.exists() else _xdg("XDG_CONFIG_HOME", ".config") / FILE_NAME
 
 
-def load(given: Path | None = None, *, missing_is_fine: bool = False) -> Settings:
+def load(
+    given: Path | None = None, *, missing_is_fine: bool = False, secrets: bool = True
+) -> Settings:
     """Read the settings. Relative paths in the file are relative to the file's folder.
 
     missing_is_fine  for whoever is about to write the file; a default place may always be empty
+    secrets          with the credential files, which only the daemon's user may be able to read
 
     Raises SettingsUnusable, which names every problem.
     """
     path = config_path(given)
     named = given is not None or "LABELTRAIL_CONFIG" in os.environ
     text = _read(path) if path.exists() or (named and not missing_is_fine) else ""
-    return parse(text, path)
+    return parse(text, path, secrets=secrets)
 
 
-def parse(text: str, path: Path) -> Settings:
+def parse(text: str, path: Path, *, secrets: bool = True) -> Settings:
     """Turn the text of a settings file into settings, with environment and credentials."""
     toml = _toml(text, path)
-    secrets, problems = credentials.read(credentials.folder_for(path))
+    found, problems = credentials.read(credentials.folder_for(path) if secrets else None)
     try:
-        settings = Settings.model_validate(_over(_over(toml, _environment()), secrets))
+        settings = Settings.model_validate(_over(_over(toml, _environment()), found))
     except ValidationError as exc:
-        places = _Places(text, path, secrets)
+        places = _Places(text, path, found)
         problems += [places.problem(error) for error in exc.errors(include_input=False)]
     if problems:
         raise SettingsUnusable(problems)

@@ -64,10 +64,12 @@ class UnknownDataset(SyncError):
     """No dataset of this name is declared."""
 
 
-def load_settings(given: Path | None, *, missing_is_fine: bool = False) -> Settings:
+def load_settings(
+    given: Path | None, *, missing_is_fine: bool = False, secrets: bool = True
+) -> Settings:
     """Read the settings. Raises BadSettings."""
     try:
-        return load.load(given, missing_is_fine=missing_is_fine)
+        return load.load(given, missing_is_fine=missing_is_fine, secrets=secrets)
     except SettingsUnusable as exc:
         raise bad_settings(exc) from exc
 

@@ -67,7 +67,9 @@ def _token(config: Path | None) -> str:
 
 def in_daemon(name: str, arguments: Json, config: Path | None) -> Iterator[Json] | None:
     """Call the running daemon, None if there is none."""
-    return client.call(load.control_socket(load_settings(config)), name, arguments)
+    # Members of the daemon's group may use its socket, and need not be able to read its secrets.
+    settings = load_settings(config, secrets=False)
+    return client.call(load.control_socket(settings), name, arguments)
 
 
 def _here(operation: Operation, arguments: Json, config: Path | None) -> Iterator[Json]:

@@ -68,19 +68,6 @@ def test_a_newer_log_is_refused_by_an_older_program(desk: Desk):
     assert all("written by a newer release" in ran.err for ran in codes)
 
 
-def test_a_second_daemon_on_one_folder_says_who_was_first(desk: Desk, serve: Serve):
-    """Two writers would ruin the log; the message names the process to look for."""
-    served = serve()
-
-    second = desk.popen("serve")
-    _, err = second.communicate(timeout=20)
-
-    assert second.returncode == 1
-    assert "another process owns the data folder" in err
-    assert f"pid={served.process.pid}" in err
-    assert served.stop() == 0
-
-
 def test_a_data_folder_on_a_network_file_system_is_refused(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ):

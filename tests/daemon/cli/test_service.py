@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.daemon.cli.conftest import Desk
+from tests.daemon.cli.conftest import Desk, Served
+
+Serve = Callable[[], Served]
 
 EXPOSURE_MAX = 2.0
 
@@ -45,13 +48,31 @@ def test_units_name_this_program_these_settings_and_the_folders_of_datasets(desk
     hardening = unit(root, "labeltrail.service.d/hardening.conf")
     assert ran.code == 0, ran.err
     assert f"ExecStart={sys.executable} -I -m daemon serve --config {desk.config}" in daemon
-    assert f"LoadCredential=servers.main.password:{secrets}/servers.main.password" in daemon
+    handed = f"LoadCredential=servers.main.password:{secrets}/servers.main.password"
+    assert handed in daemon
+    assert handed in unit(root, "labeltrail-backup.service")
     assert 'StateDirectory="labeltrail"' in daemon
     assert 'ReadWritePaths="-/mnt/proof"' in daemon
     assert 'BindReadOnlyPaths="-/mnt/data 100%%"' in hardening
     assert 'BindReadOnlyPaths="-/srv/media"' in hardening
     assert "ListenStream=127.0.0.1:8787" in unit(root, "labeltrail.socket")
     assert not any("hush" in path.read_text() for path in root.rglob("*") if path.is_file())
+
+
+def test_a_command_that_the_daemon_answers_reads_no_secret(desk: Desk, serve: Serve):
+    """Secrets are root's; whoever is in the daemon's group may use its socket all the same."""
+    served = serve()
+    secrets = desk.folder / "credentials"
+    secrets.mkdir()
+    (secrets / "servers.main.password").mkdir()  # cannot be read, by root neither
+
+    through_daemon = desk.run("status", "--json")
+    served.stop()
+    alone = desk.run("status")
+
+    assert through_daemon.objects[0]["daemon"] == served.address
+    assert alone.code == 1
+    assert "the credential file cannot be read" in alone.err
 
 
 @needs_systemd
