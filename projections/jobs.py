@@ -248,8 +248,9 @@ def _changed(tables: Tables, at: Recorded, fact: JobChanged) -> None:
 
 
 def _schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
+    place = job_of(at.stream)
     for change in fact.carried:
-        _apply(tables, at, change, touch=False)
+        _apply(tables, at, place, change, touch=False)
     for annotation in fact.removed:
         _remove(tables, at, annotation, by_schema=True)
     row = _job(tables, at)
@@ -262,7 +263,7 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
     for annotation in fact.removed:
         _remove(tables, at, annotation)
     for change in fact.changed:
-        _apply(tables, at, change)
+        _apply(tables, at, (row.server, row.job), change)
     for annotation in fact.added:
         kind = kind_of(annotation)
         tables.delete(REMOVED, row.server, row.job, kind, annotation.id)
@@ -287,10 +288,10 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
         evidence=at.evidence,
     )
     tables.put(AUTHORS, author)
-    if author.evidence == "unknown" and author.since_us:
     source = _source(tables, row.server, row.project)
     changed_us = max(source.changed_us, author.until_us)
     tables.put(SOURCES, msgspec.structs.replace(source, changed_us=changed_us))
+    if author.evidence == "unknown" and author.since_us:
         tables.put(NAMELESS, _nameless(author))
     _update(
         tables,
@@ -301,12 +302,12 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
     )
 
 
-def _nameless(author: AuthorRow) -> NamelessRow:
 def _source(tables: Tables, server: str, project: int | None) -> SourceRow:
     known = tables.get(SOURCES, server, project or 0)
     return known or SourceRow(server=server, project=project or 0)
 
 
+def _nameless(author: AuthorRow) -> NamelessRow:
     return NamelessRow(
         server=author.server,
         job=author.job,
@@ -316,8 +317,10 @@ def _source(tables: Tables, server: str, project: int | None) -> SourceRow:
     )
 
 
-def _apply(tables: Tables, at: Recorded, change: Change, *, touch: bool = True) -> None:
-    row = tables.get(ANNOTATIONS, *job_of(at.stream), change.kind, change.id)
+def _apply(
+    tables: Tables, at: Recorded, job: tuple[str, int], change: Change, *, touch: bool = True
+) -> None:
+    row = tables.get(ANNOTATIONS, *job, change.kind, change.id)
     assert row is not None, f"{at.stream} has no {change.kind} {change.id}"
     touched = row.touched
     if touch:
@@ -412,9 +415,6 @@ def _delivery(tables: Tables, at: Recorded, fact: DeliveryReceived) -> None:
         SERVERS,
         msgspec.structs.replace(row, deliveries=row.deliveries + 1, last_delivery=at.position),
     )
-    tables.put(
-        DELIVERIES,
-        DeliveryRow(server=row.server, body_hash=fact.body_hash, position=at.position),
     if fact.project is not None:
         source = _source(tables, row.server, fact.project)
         tables.put(
@@ -423,6 +423,9 @@ def _delivery(tables: Tables, at: Recorded, fact: DeliveryReceived) -> None:
                 source, deliveries=source.deliveries + 1, delivered_us=at.recorded_at
             ),
         )
+    tables.put(
+        DELIVERIES,
+        DeliveryRow(server=row.server, body_hash=fact.body_hash, position=at.position),
     )
     if fact.event == "update:job" and fact.job is not None and fact.updated_date:
         step = _step(row.server, at.position, fact.job, fact)
