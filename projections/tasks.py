@@ -40,14 +40,9 @@ def watched_tasks(tables: Tables, server: str) -> dict[int, list[jobs.JobRow]]:
     return found
 
 
-def open_tasks(tables: Tables, server: str) -> dict[int, list[jobs.JobRow]]:
-    """Return the tasks that somebody may still work on, with their jobs."""
-    watched = watched_tasks(tables, server).items()
-    return {task: rows for task, rows in watched if not all(_is_done(row) for row in rows)}
-
-
-def _is_done(row: jobs.JobRow) -> bool:
-    return row.state in DONE or bool(row.condition)
+def is_open(rows: Iterable[jobs.JobRow]) -> bool:
+    """Tell whether somebody may still work on a task, by its jobs."""
+    return any(row.state not in DONE and not row.condition for row in rows)
 
 
 def observe_task(tables: Tables, server: str, task: int, row: Mapping[str, Any]) -> Decision:

@@ -12,7 +12,7 @@ import msgspec
 
 from daemon.handlers.carry_out import Journal
 from daemon.ports.cvat import CvatApi, Forbidden, NotFound, Row, number
-from projections import issues, tasks
+from projections import issues, jobs
 from projections.issues import CommentSeen, IssueSeen
 
 SALT_BYTES: Final = 16
@@ -54,13 +54,13 @@ class IssueWatch:
 
     async def look(self) -> None:
         """Compare the issues of all recorded jobs in sight. Raises CvatError."""
-        watched = await self.journal.projections.ask(
-            lambda tables: tasks.watched_tasks(tables, self.server)
-        )
         seen, said = await self._all()
-        known = {row.job for rows in watched.values() for row in rows if not row.condition}
-        for job in sorted(known):
-            await self._record(job, seen.get(job, []), said)
+        told = await self.journal.projections.ask(
+            lambda tables: {row.job for row in tables.scan(issues.ISSUES, self.server)}
+        )
+        for job in sorted({*seen, *told}):
+            if await self._is_readable(job):
+                await self._record(job, seen.get(job, []), said)
 
     async def look_at(self, job: int) -> None:
         """Compare the issues of one job. Raises CvatError."""
@@ -83,8 +83,6 @@ class IssueWatch:
     ) -> None:
         seen = [_issue(row) for row in rows]
         said = [row for issue in seen for row in comments.get(issue.issue, ())]
-        if not await self._is_news(job, seen, said):
-            return
         told = [_comment(row) for row in said]
         unknown = await self.journal.projections.ask(
             lambda tables: issues.unknown_comments(tables, self.server, job, told)
@@ -94,11 +92,12 @@ class IssueWatch:
             lambda tables: issues.observe_issues(tables, self.server, job, seen, told, texts)
         )
 
-    async def _is_news(self, job: int, seen: Sequence[IssueSeen], said: Sequence[Row]) -> bool:
-        """Tell whether there are issues, or were some: most jobs have none."""
-        return bool(seen) or await self.journal.projections.ask(
-            lambda tables: next(tables.scan(issues.ISSUES, self.server, job), None) is not None
+    async def _is_readable(self, job: int) -> bool:
+        """Tell whether the job is recorded: of one that we may not see, no issue is gone."""
+        row = await self.journal.projections.ask(
+            lambda tables: tables.get(jobs.JOBS, self.server, job)
         )
+        return row is not None and not row.condition
 
     async def _named(self, rows: Iterable[Row]) -> dict[int, str]:
         """Hand texts on, each under a name that tells nothing of it; return comment → name."""

@@ -43,7 +43,7 @@ class TaskWatch:
             await self._members(task, seen[task])
         for task in sorted(watched.keys() - seen.keys())[:METAS_MAX]:
             await self._absent(task)
-        await self._frames_of_some()
+        await self._frames_of_some(watched)
 
     async def _members(self, task: int, row: Mapping[str, Any]) -> None:
         await self.journal.carry_out(
@@ -62,12 +62,10 @@ class TaskWatch:
                 lambda tables: tasks.observe_end(tables, self.server, task)
             )
 
-    async def _frames_of_some(self) -> None:
-        found = await self.journal.projections.ask(
-            lambda tables: tasks.open_tasks(tables, self.server)
-        )
-        for task in self._next(sorted(found)):
-            await self.look_at_frames(task, found[task])
+    async def _frames_of_some(self, watched: Mapping[int, Sequence[JobRow]]) -> None:
+        still_open = sorted(task for task, rows in watched.items() if tasks.is_open(rows))
+        for task in self._next(still_open):
+            await self.look_at_frames(task, watched[task])
 
     def _next(self, numbers: Sequence[int]) -> Sequence[int]:
         """Return the tasks whose turn it is."""
