@@ -87,8 +87,8 @@ class People:
     """The file and the one thread that uses it, both opened on first use."""
 
     def __init__(self, folder: Path) -> None:
-        # Whom a server was asked for already, known to it or not.
-        self.asked: set[str] = set()
+        # Actor → when a server was asked for it last, in monotonic seconds, known to it or not.
+        self.asked: dict[str, float] = {}
         self._folder = folder
         self._thread: ThreadPoolExecutor | None = None
         self._conn: sqlite3.Connection | None = None

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 ASK_S: Final = 2.0
+ASK_AGAIN_S: Final = 600.0
 USERS_MAX: Final = 10_000
 
 
 async def names_of(app: App, actors: Iterable[str | None]) -> dict[str, str]:
     """Return actor → name, for those who have one. Never fails: a name is a courtesy.
 
-    The daemon asks CVAT for those whom it does not know yet, once, and not for long.
+    The daemon asks CVAT for those whom it does not know yet, now and then, and not for long.
     """
     wanted = {actor for actor in actors if actor and ACTOR.fullmatch(actor)}
     if not wanted:
@@ -31,8 +32,7 @@ async def names_of(app: App, actors: Iterable[str | None]) -> dict[str, str]:
     found: dict[str, Person] = {}
     with suppress(SyncError, TimeoutError):
         found = await app.people.known(wanted)
-        if app.address is not None and (unknown := wanted - found.keys() - app.people.asked):
-            app.people.asked |= unknown
+        if app.address is not None and (unknown := _due(app, wanted - found.keys())):
             async with asyncio.timeout(ASK_S):
                 await _ask(app, unknown)
             found = await app.people.known(wanted)
@@ -43,6 +43,14 @@ async def with_names(app: App, found: list[Json]) -> list[Json]:
     """Return the same objects, each with the name of its actor, None where none is known."""
     names = await names_of(app, (one["actor"] for one in found))
     return [one | {"actor_name": names.get(one["actor"])} for one in found]
+
+
+def _due(app: App, actors: set[str]) -> set[str]:
+    """Return those who were not asked for lately, and note that they are now."""
+    now_s, asked = app.clock.monotonic_s(), app.people.asked
+    due = {actor for actor in actors if now_s - asked.get(actor, -ASK_AGAIN_S) >= ASK_AGAIN_S}
+    asked.update(dict.fromkeys(due, now_s))
+    return due
 
 
 async def _ask(app: App, actors: set[str]) -> None:

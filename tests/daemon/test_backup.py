@@ -252,6 +252,17 @@ async def test_two_backups_do_not_meet_in_one_folder(tmp_path: Path):
         backup.make(data, backups, "two")
 
 
+async def test_what_a_killed_backup_left_is_cleared_away(tmp_path: Path):
+    """The next one begins anew; nobody sees a half one under a name of its own."""
+    data, backups = tmp_path / "data", tmp_path / "backups"
+    await with_log(data, grown_by(5))
+    await asyncio.to_thread(shutil.copytree, data, backups / ".partial")
+
+    backup.make(data, backups, "whole")
+
+    assert sorted(path.name for path in backups.iterdir()) == ["lock", "whole"]
+
+
 async def test_only_old_backups_with_dates_are_removed(tmp_path: Path):
     """A backup that somebody named is kept for a reason."""
     data, backups = tmp_path / "data", tmp_path / "backups"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon.app import open_app
 from daemon.clock import SystemClock
 from daemon.http.bodies import Bodies, Body
+from daemon.operations import people as operations
 from daemon.people import Erased, People, PeopleUnusable, Person, person
 from daemon.store.driver import open_reader
 
@@ -151,3 +153,32 @@ def test_only_texts_of_a_bounded_length_are_taken_from_a_server():
     row = {"id": 5, "username": "x" * 10_000, "first_name": None, "last_name": "\ud800", "email": 7}
 
     assert person("main", row) == Person(actor="main/5", username="x" * 200, last_name="?")
+
+
+async def test_a_server_that_is_down_costs_the_name_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever reads the log at night must not wait for CVAT, nor again for each line."""
+    config = tmp_path / "labeltrail.toml"
+    config.write_text(
+        '[data]\nfolder = "data"\n[servers.main]\nurl = "http://127.0.0.1:9"\ntoken = "t"\n'
+    )
+    monkeypatch.setattr(operations, "ASK_S", 0.05)
+    began: list[int] = []
+
+    async with open_app(config, actor="test", state=False) as app:
+        app.address = "a daemon's"
+        real = app.cvat
+
+        async def cvat(name: str) -> object:
+            began.append(1)
+            return await real(name)
+
+        monkeypatch.setattr(app, "cvat", cvat)
+        named = [await operations.names_of(app, ["main/5", "main/6", None]) for _ in range(3)]
+        await app.people.keep([ANN])
+        known = await operations.names_of(app, ["main/5", "main/6"])
+
+    assert named == [{}, {}, {}]
+    assert len(began) == 1
+    assert known == {"main/5": "Annelore Quist (annelore77)"}
