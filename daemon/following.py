@@ -50,4 +50,5 @@ def _log(report: ScanReport) -> None:
         removed=report.removed,
         labels=report.labels,
         conflicts=report.conflicts,
+        ms=round(report.took_s * 1_000, 1),
     )

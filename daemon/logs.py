@@ -17,9 +17,13 @@ import orjson
 import structlog
 from structlog.typing import Processor
 
+from events.errors import SyncError
+
 MASK: Final = "***"
 SECRET_CHARS_MIN: Final = 4  # shorter ones would mask half of every line
 _SECRET_KEYS = re.compile(r"password|secret|token|authorization|cookie|signature|credential", re.I)
+
+TOLD_OF_ERRORS: Final = ("method", "status")
 
 Event = MutableMapping[str, Any]
 
@@ -62,6 +66,16 @@ def _masked(value: Any, known: Collection[str]) -> Any:
         case int() | float() | None:
             return value
     return _masked(str(value), known)
+
+
+def trouble(exc: SyncError) -> dict[str, object]:
+    """Return what a line may tell of an error of ours.
+
+    Neither its text nor its other facts: they may quote what a server or a file said, and that may
+    be anybody's name.
+    """
+    told: dict[str, object] = {"error": type(exc).__name__, "message": exc.message}
+    return told | {name: exc.facts[name] for name in TOLD_OF_ERRORS if name in exc.facts}
 
 
 class Lines:

@@ -16,6 +16,7 @@ import structlog
 
 from daemon.clock import Clock
 from daemon.handlers.observe import JobWatch, Observed
+from daemon.logs import trouble
 from daemon.ports.cvat import CvatError
 from events.server import SweepCompleted
 from projections import jobs, merge, restored, runs
@@ -161,22 +162,45 @@ class Observer:
                     observed = await self.watch.observe(job)
                     took_s = self.clock.monotonic_s() - began_s
                     await self.watch.learn_authors(job)
+                self._say_observed(job, observed, took_s)
                 return observed, took_s
             except CvatError as exc:
-                log.warning("server_unreachable", server=self.watch.server, error=str(exc))
+                log.warning("server_unreachable", server=self.watch.server, **trouble(exc))
                 await self.clock.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
     async def _settled(self, job: int) -> bool:
+        began_s = self.clock.monotonic_s()
         try:
             async with self._reads:
                 settled = await self.watch.settle(job)
-                if settled:
-                    await self.watch.merge_by_policy(job)
-                return settled
+                merged = await self.watch.merge_by_policy(job) if settled else Decision()
+            log.info(
+                "settle and merge",
+                server=self.watch.server,
+                job=job,
+                settled=settled,
+                streams=sorted({draft.stream for draft in merged.drafts}) or None,
+                facts=len(merged.drafts),
+                ms=_ms(self.clock.monotonic_s() - began_s),
+            )
+            return settled
         except CvatError as exc:
-            log.warning("server_unreachable", server=self.watch.server, error=str(exc))
+            log.warning("server_unreachable", server=self.watch.server, **trouble(exc))
             return False
+
+    def _say_observed(self, job: int, observed: Observed, took_s: float) -> None:
+        is_news = observed.changed or observed.outcome != "observed"
+        say = log.info if is_news else log.debug
+        say(
+            "observation",
+            server=self.watch.server,
+            job=job,
+            outcome=observed.outcome,
+            changed=observed.changed,
+            updated_date=observed.updated_date or None,
+            ms=_ms(took_s),
+        )
 
     # All jobs
 
@@ -195,7 +219,7 @@ class Observer:
                     if self._in_scope(row.get("project_id"))
                 }
             except CvatError as exc:
-                log.warning("poll_failed", server=self.watch.server, error=str(exc))
+                log.warning("poll_failed", server=self.watch.server, **trouble(exc))
                 continue
             await self._hint_changed(seen)
             cursor = max([cursor, *seen.values()], key=date_us)
@@ -206,7 +230,7 @@ class Observer:
             try:
                 await self.sweep()
             except CvatError as exc:
-                log.warning("sweep_failed", server=self.watch.server, error=str(exc))
+                log.warning("sweep_failed", server=self.watch.server, **trouble(exc))
                 await self.clock.sleep(min(self.poll_s, self.sweep_s))
             else:
                 await self.clock.sleep(self.sweep_s)
@@ -218,7 +242,7 @@ class Observer:
             try:
                 seen = await self._all_jobs()
             except CvatError as exc:
-                log.warning("sweep_failed", server=server, error=str(exc))
+                log.warning("sweep_failed", server=server, **trouble(exc))
                 await self.clock.sleep(min(self.poll_s, self.sweep_s))
                 continue
             known = await projections.ask(
@@ -310,6 +334,10 @@ class Observer:
             and merge.decide(tables, server, row.job).drafts
         ]
         return [*unsettled, *unmerged]
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1_000, 1)
 
 
 def _changed(tables: Tables, server: str, seen: Iterable[tuple[int, str]]) -> Iterable[int]:

@@ -12,6 +12,7 @@ from daemon.clock import Clock
 from daemon.handlers.backfill import Backfill
 from daemon.handlers.issues import IssueWatch
 from daemon.handlers.tasks import TaskWatch
+from daemon.logs import trouble
 from daemon.ports.cvat import CvatError
 from events.server import DeliveryReceived
 
@@ -78,4 +79,4 @@ class Rounds:
         try:
             await work()
         except CvatError as exc:
-            log.warning("round_failed", server=self.issues.server, error=str(exc))
+            log.warning("round_failed", server=self.issues.server, **trouble(exc))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from daemon import wiring
+from daemon.logs import trouble
 from daemon.observer import BACKOFF_FIRST_S, BACKOFF_MAX_S, Observer
 from daemon.ports.cvat import CvatError
 
@@ -54,7 +55,7 @@ async def _connected(app: App, name: str) -> Observer:
         try:
             watch = await wiring.watch(app, name, by_command=False)
         except CvatError as exc:
-            log.warning("server_unreachable", server=name, error=str(exc))
+            log.warning("server_unreachable", server=name, **trouble(exc))
             await app.clock.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
             continue

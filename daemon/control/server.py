@@ -90,19 +90,31 @@ class _Control:
         self, request: web.Request, arguments: bytes, response: web.StreamResponse
     ) -> dict[str, Any]:
         """Write the operation's objects; return the one to end with."""
-        name, who = request.match_info["name"], _actor_of(request)
+        name = request.match_info["name"]
+        began_s = self._app.clock.monotonic_s()
+        last, known = exit_with(0), None
         try:
             operation = find(name)
-            app = self._app.acting_as(who)
+            known = operation.name
+            app = self._app.acting_as(actor(_uid_of(request)))
             async with aclosing(operation.start(app, _object(arguments))) as objects:
                 async for found in objects:
                     if found["kind"] == "exit":
-                        return found
+                        last = found
+                        break
                     await response.write(_encode(found) + b"\n")
         except SyncError as exc:
-            log.info("operation failed", operation=name, actor=who, error=type(exc).__name__)
-            return failure(exc)
-        return exit_with(0)
+            last = failure(exc)
+        log.info(
+            "operation",
+            operation=known,
+            # A number: the log lines of the service name nobody.
+            uid=_uid_of(request),
+            exit_code=last.get("code", last.get("exit_code")),
+            error=last.get("error"),
+            ms=round((self._app.clock.monotonic_s() - began_s) * 1_000, 1),
+        )
+        return last
 
 
 def _bind(path: Path) -> socket.socket:
@@ -132,6 +144,6 @@ def _object(arguments: bytes) -> dict[str, Any]:
         raise BadArguments("the arguments are no JSON object", reason=str(exc)) from exc
 
 
-def _actor_of(request: web.Request) -> str:
+def _uid_of(request: web.Request) -> int:
     assert request.transport is not None
-    return actor(peer_uid(request.transport.get_extra_info("socket")))
+    return peer_uid(request.transport.get_extra_info("socket"))

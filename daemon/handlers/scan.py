@@ -71,6 +71,7 @@ class ScanReport(msgspec.Struct, frozen=True, kw_only=True):
     refused: int = 0
     refused_media: tuple[RefusedMedia, ...] = ()
     looked_at: Look | None = None
+    took_s: float = 0.0
 
 
 async def scan(
@@ -107,12 +108,14 @@ async def scan(
         dry_run=dry_run,
         actor=actor,
     )
+    began_s = clock.monotonic_s()
     try:
-        return await work.run(seen, scratch)
+        report = await work.run(seen, scratch)
     except ManifestBusy as exc:
-        return ScanReport(dataset=dataset, outcome="waiting", reason=exc.message)
+        report = ScanReport(dataset=dataset, outcome="waiting", reason=exc.message)
     except ManifestRefused as exc:
-        return await work.reject(exc)
+        report = await work.reject(exc)
+    return msgspec.structs.replace(report, took_s=round(clock.monotonic_s() - began_s, 4))
 
 
 @dataclass(frozen=True, kw_only=True)
