@@ -123,7 +123,7 @@ class Observer:
                 quiet_s = max(self.settle_s, SETTLE_READS * took_s)
                 if observed.outcome == "busy" or await self._hinted(hinted, quiet_s):
                     continue
-                if await self._settled(job) and not hinted.is_set():
+                if await self._settled(job, quiet_s) and not hinted.is_set():
                     return
         finally:
             del self._hints[job]
@@ -169,11 +169,11 @@ class Observer:
                 await self.clock.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
-    async def _settled(self, job: int) -> bool:
+    async def _settled(self, job: int, quiet_s: float) -> bool:
         began_s = self.clock.monotonic_s()
         try:
             async with self._reads:
-                settled = await self.watch.settle(job)
+                settled = await self.watch.settle(job, quiet_s=quiet_s)
                 merged = await self.watch.merge_by_policy(job) if settled else Decision()
             log.info(
                 "settle and merge",
@@ -308,7 +308,7 @@ class Observer:
         new = {
             job: date
             for job, date in seen.items()
-            if date_us(self._looked.get(job, "")) < date_us(date)
+            if date_us(self._looked.get(job, "")) != date_us(date)
         }
 
         def changed(tables: Tables) -> list[int]:
@@ -343,7 +343,8 @@ def _ms(seconds: float) -> float:
 def _changed(tables: Tables, server: str, seen: Iterable[tuple[int, str]]) -> Iterable[int]:
     for job, updated_date in seen:
         row = tables.get(jobs.JOBS, server, job)
-        is_behind = row is None or date_us(row.observed_date) < date_us(updated_date)
+        # Not only a later one: servers of several machines date saves by several clocks.
+        is_behind = row is None or date_us(row.observed_date) != date_us(updated_date)
         if is_behind and not (row and row.condition == "frozen"):
             yield job
 

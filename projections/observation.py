@@ -29,6 +29,8 @@ from projections.tables import Tables
 
 # Annotations in one event. A larger observation is several events of one atomic append.
 EVENT_ANNOTATIONS_MAX = 1_000
+# A server of several machines dates saves by several clocks; what goes back further was restored.
+SKEW_US_MAX = 60_000_000
 _MEMBERS = ("project", "stage", "state", "assignee", "start_frame", "stop_frame")
 
 
@@ -81,7 +83,7 @@ def observe(
     if is_back and reading.version not in (None, expects[stream]):
         # Somebody else's reading was recorded while this one was on its way.
         return Decision()
-    if reason := _server_changed(row, reading, is_back=is_back):
+    if reason := _server_changed(row, reading):
         if row.condition == "thawed" and is_other(row, reading):
             replaced = JobReplaced(old=row.created_date, new=reading.job.created_date)
             return Decision([Draft(stream, replaced)], expects)
@@ -117,10 +119,11 @@ def is_other(row: jobs.JobRow, reading: Reading) -> bool:
     return bool(row.created_date and created and row.created_date != created)
 
 
-def _server_changed(row: jobs.JobRow, reading: Reading, *, is_back: bool) -> str:
+def _server_changed(row: jobs.JobRow, reading: Reading) -> str:
     if is_other(row, reading):
         return f"job {row.job} has another created_date than the one recorded under its id"
-    return f"the updated_date of job {row.job} went back" if is_back else ""
+    back_us = date_us(row.observed_date) - date_us(reading.updated_date)
+    return f"the updated_date of job {row.job} went back" if back_us > SKEW_US_MAX else ""
 
 
 def _dates(row: jobs.JobRow) -> dict[str, object]:

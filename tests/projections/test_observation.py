@@ -266,7 +266,7 @@ def test_keyframes_of_a_track_are_carried_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("members", "told"),
     [
-        ({"updated_date": date(-5)}, "went back"),
+        ({"updated_date": date(-500)}, "went back"),
         (
             {"job": JobDiscovered(task=5, start_frame=0, stop_frame=9, created_date=date(3))},
             "created_date",

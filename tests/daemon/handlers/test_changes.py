@@ -32,6 +32,7 @@ from events.server import ServerChanged, ServerThawed
 from projections.decision import Decision, Draft
 from projections.jobs import JOBS, TASKS
 from projections.label_fields import LABELS
+from projections.observation import observe
 from projections.tables import MemoryTables
 from tests.daemon.handlers.edges import Edge, play
 
@@ -328,6 +329,47 @@ def test_a_date_that_went_back_freezes_the_server_and_nothing_is_recorded(tmp_pa
 
         assert (first.outcome, again.outcome) == ("frozen", "frozen")
         assert len(edge.facts(ServerChanged)) == 1
+        assert await edge.world.disk.head() == head
+
+    play(tmp_path, scene)
+
+
+def test_a_date_that_went_back_a_little_is_another_clock_of_the_server(tmp_path: Path):
+    """Several machines, several clocks: milliseconds apart, and nothing was restored."""
+
+    async def scene(edge: Edge) -> None:
+        job = await opened(edge)
+        await edge.move(job, user="bob")
+        await edge.process.watch.observe(job)
+        known = edge.state.jobs[job].updated
+        await edge.move(job, user="carol")
+        edge.state.jobs[job].updated = known - 5_000
+        await edge.process.observer.sweep()
+
+        seen = await edge.process.watch.observe(job)
+
+        assert job in edge.process.observer._waiting
+        assert (seen.outcome, seen.changed) == ("observed", True)
+        assert edge.facts(ServerChanged) == []
+
+    play(tmp_path, scene)
+
+
+def test_a_reading_that_was_overtaken_freezes_nothing(tmp_path: Path):
+    """Two commands read one job; what was read first is recorded last."""
+
+    async def scene(edge: Edge) -> None:
+        job = await opened(edge)
+        overtaken = await edge.process.watch.read(job)
+        await edge.move(job, user="bob")
+        edge.state.jobs[job].updated += 3_600_000_000
+        await edge.process.watch.observe(job)
+        head = await edge.world.disk.head()
+
+        await edge.process.watch.journal.carry_out(
+            lambda tables: observe(tables, "main", job, overtaken)
+        )
+
         assert await edge.world.disk.head() == head
 
     play(tmp_path, scene)
