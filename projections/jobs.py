@@ -53,6 +53,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     changed_date  the same of the last JobChanged
     observed  position of the last AnnotationsObserved, 0 before the first
+    observed_us  when it was recorded, µs since 1970 UTC
     settled   position up to which observations are settled
     """
 
@@ -71,6 +72,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed_date: str = ""
     changed_date: str = ""
     observed: int = 0
+    observed_us: int = 0
     settled: int = 0
     annotations: int = 0
     condition: Condition = ""
@@ -298,6 +300,7 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
         at,
         observed_date=fact.updated_date,
         observed=at.position,
+        observed_us=at.recorded_at,
         annotations=row.annotations + len(fact.added) - len(fact.removed),
     )
 

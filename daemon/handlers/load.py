@@ -86,7 +86,7 @@ class Load:
             await self.clock.sleep(self.settle_s)
             for job in unsettled:
                 with suppress(CvatError):
-                    await self.watch.settle(job)
+                    await self.watch.settle(job, quiet_s=self.settle_s)
         return await self._ask(lambda tables: self._unsettled(tables, numbers))
 
     def _unsettled(self, tables: Tables, numbers: Sequence[int]) -> list[int]:

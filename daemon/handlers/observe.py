@@ -38,6 +38,8 @@ Answer = TypeVar("Answer")
 
 # A job that somebody saves all the time is read at its next pause.
 READS_MAX: Final = 5
+# A timer may wake us a little before the clock on the wall agrees.
+TIMER_SLACK_S: Final = 0.1
 
 
 class JobBusy(SyncError):
@@ -169,10 +171,11 @@ class JobWatch:
         decision = await self.journal.carry_out(decide)
         return Observed(condition, changed=bool(decision.drafts))
 
-    async def settle(self, job: int) -> bool:
+    async def settle(self, job: int, *, quiet_s: float = 0.0) -> bool:
         """Call a job settled if the server still shows what was observed; tell whether it is.
 
-        The caller has waited: the editor saves in up to three steps, seconds apart.
+        quiet_s  how long nothing else may have been observed: the editor saves in up to three
+                 steps, seconds apart
         """
         row = await self.journal.projections.ask(
             lambda tables: tables.get(jobs.JOBS, self.server, job)
@@ -180,6 +183,10 @@ class JobWatch:
         if row is None or not row.observed or row.condition:
             return False
         if not merge.is_settled(row):
+            # Whoever calls has waited, but somebody else may have looked meanwhile.
+            since_us = self.journal.clock.now_us() - row.observed_us
+            if since_us < (quiet_s - TIMER_SLACK_S) * 1_000_000:
+                return False
             seen = await self.observe(job)
             if seen.outcome != "observed" or seen.changed:
                 return False

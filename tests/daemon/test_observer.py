@@ -143,8 +143,8 @@ def test_a_save_while_the_last_look_is_being_settled_is_not_missed(media: Path) 
         await move(world)
         settle = process.watch.settle
 
-        async def slowly(job: int) -> bool:
-            settled = await settle(job)
+        async def slowly(job: int, **quiet: float) -> bool:
+            settled = await settle(job, **quiet)
             process.watch.__dict__.pop("settle", None)
             await move(world, 7.0)
             await world.clock.sleep(0.5)

@@ -195,6 +195,25 @@ def test_a_job_settles_only_when_the_server_still_shows_what_was_observed(media:
     play(media, scene)
 
 
+def test_a_job_that_was_saved_a_moment_ago_is_not_quiet_whoever_saw_it(media: Path) -> None:
+    """Two wait on one job; a look by one must not cut short what the other waited for."""
+
+    async def scene(world: World, process: Process) -> None:
+        [job, *_] = world.jobs()
+        await change(world, job, points=PLACE)
+        await process.watch.observe(job)
+        await world.clock.sleep(9.0)
+        await change(world, job, points=[*PLACE[:3], 50.0])
+        await process.watch.observe(job)
+        await world.clock.sleep(1.0)
+
+        assert not await process.watch.settle(job, quiet_s=10.0)
+        await world.clock.sleep(9.0)
+        assert await process.watch.settle(job, quiet_s=10.0)
+
+    play(media, scene)
+
+
 def test_annotations_are_known_again_before_others_take_their_place(media: Path) -> None:
     """The process died between a look and what it means; ids were renewed before and after."""
 
