@@ -21,6 +21,8 @@ shows_pending = table(
     ("label", "LABEL"),
     ("reason", "REASON"),
     ("cvat", "CVAT"),
+    ("actor", "ACTOR"),
+    ("actor_name", "NAME"),
     empty="nothing waits",
 )
 

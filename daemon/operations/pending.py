@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from daemon.operations.exits import DIFFERENT
+from daemon.operations.people import with_names
 from daemon.operations.registry import Json, exit_with, operation
 from projections.datasets import SCAN_CONFLICTS
 from projections.jobs import SERVERS, ServerRow
@@ -17,6 +20,7 @@ from projections.tables import Tables
 
 if TYPE_CHECKING:
     from daemon.app import App
+    from daemon.ports.store import EventStore
 
 
 class PendingArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,10 +44,27 @@ async def pending(app: App, args: PendingArgs) -> AsyncGenerator[Json, None]:
         return [*(_spelled(row) for row in waiting(tables, args.dataset)), *scans, *frozen]
 
     entries = await app.projections.ask(found)
-    for entry in entries:
+    for entry in await _with_authors(app, entries):
         yield entry
     if entries:
         yield exit_with(DIFFERENT)
+
+
+async def _with_authors(app: App, entries: list[Json]) -> list[Json]:
+    """Return the same entries, each with who made what waits, as the log knows it."""
+    positions = {entry["position"] for entry in entries if entry.get("position")}
+    actors = await asyncio.to_thread(_actors, app.store, positions)
+    authored = [entry | {"actor": actors.get(entry.get("position"))} for entry in entries]
+    return await with_names(app, authored)
+
+
+def _actors(store: EventStore, positions: set[int]) -> dict[int | None, str | None]:
+    with closing(store.reader()) as reader:
+        return {
+            position: recorded.actor
+            for position in sorted(positions)
+            for recorded in reader.read(after=position - 1, upto=position)
+        }
 
 
 def _frozen(row: ServerRow) -> Json:

@@ -26,7 +26,8 @@ async def names_of(app: App, actors: Iterable[str | None]) -> dict[str, str]:
 
     The daemon asks CVAT for those whom it does not know yet, now and then, and not for long.
     """
-    wanted = {actor for actor in actors if actor and ACTOR.fullmatch(actor)}
+    asked = {actor for actor in actors if actor}
+    wanted = {one for actor in asked for one in actor.split(",") if ACTOR.fullmatch(one)}
     if not wanted:
         return {}
     found: dict[str, Person] = {}
@@ -36,7 +37,10 @@ async def names_of(app: App, actors: Iterable[str | None]) -> dict[str, str]:
             async with asyncio.timeout(ASK_S):
                 await _ask(app, unknown)
             found = await app.people.known(wanted)
-    return {actor: name for actor, one in found.items() if (name := one.shown)}
+    shown = {actor: one.shown or actor for actor, one in found.items()}
+    # Where several may have made a change, the log joins them by a comma.
+    names = {actor: ", ".join(shown.get(one, one) for one in actor.split(",")) for actor in asked}
+    return {actor: name for actor, name in names.items() if name.replace(", ", ",") != actor}
 
 
 async def with_names(app: App, found: list[Json]) -> list[Json]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from daemon.demo.editor import Editor
 from daemon.demo.shell import CommandFailed, Shell
 from tests.acceptance.conftest import DEMO_S
-from tests.acceptance.test_commands import NAME, RUN, annotated, folder
+from tests.acceptance.test_commands import NAME, RUN, annotated, folder, move_in_dataset
 
 __all__ = ["folder"]
 
@@ -102,3 +103,29 @@ async def test_secrets_are_changed_while_the_daemon_listens(folder: Path):
         assert [hook["ping_status"] for hook in hooks] == [204]
         assert (status["last_status"], status["missed"]) == (204, 0)
         assert (folder / "data/keys/webhook-main").read_text() != secret
+
+
+async def test_what_waits_says_whose_edit_it_was(folder: Path):
+    """Whoever decides a conflict asks the annotator first."""
+    async with annotated(folder) as (shell, admin, job):
+        settings = tomllib.loads((folder / "labeltrail.toml").read_text())
+        await admin.ask("PATCH", f"/api/jobs/{job}", {"assignee": 2})
+        await shell.serve(address(shell))
+        async with Editor(settings["servers"]["main"]["url"], "annotator1", lambda *_: None) as ana:
+            try:
+                await ana.login("pw1")
+                box = (await ana.open(job))["shapes"][0]
+                label = ana.value_of(job, box, "label_id")
+                await ana.save(job, update=[ana.moved(box, 48, 0)])
+                await heard(shell, "--type", "JobSettled", "--stream", f"job/main/{job}")
+                move_in_dataset(folder / NAME, label, 0.5)
+                await shell.ask("dataset", "scan", NAME)
+                await shell.ask("load", NAME, RUN, codes=(3,))
+                (waits,) = await shell.ask("pending", codes=(3,))
+                log = await shell.ask("log", "--stream", f"job/main/{job}")
+            finally:
+                await shell.stop()
+
+        observed = [found["actor"] for found in log if found["type"] == "AnnotationsObserved"]
+        assert waits["actor"] == observed[-1] == "main/2"
+        assert waits["actor_name"] == "annotator1"

@@ -177,8 +177,11 @@ async def test_a_server_that_is_down_costs_the_name_and_nothing_else(
         monkeypatch.setattr(app, "cvat", cvat)
         named = [await operations.names_of(app, ["main/5", "main/6", None]) for _ in range(3)]
         await app.people.keep([ANN])
-        known = await operations.names_of(app, ["main/5", "main/6"])
+        known = await operations.names_of(app, ["main/5", "main/6", "main/5,main/6"])
 
     assert named == [{}, {}, {}]
     assert len(began) == 1
-    assert known == {"main/5": "Annelore Quist (annelore77)"}
+    assert known == {
+        "main/5": "Annelore Quist (annelore77)",
+        "main/5,main/6": "Annelore Quist (annelore77), main/6",
+    }
