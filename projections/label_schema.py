@@ -70,7 +70,7 @@ def _labels(
             raise BadLabelSchema(
                 "a field has no classes",
                 field=field.name,
-                hint="nothing was written; name them with --classes",
+                hint="nothing was written; name them with --class",
             )
         if any(spec.name == LABEL_ID for spec in field.attributes):
             raise BadLabelSchema(

@@ -99,7 +99,10 @@ def _resolved(tables: Tables, row: WaitingRow, choice: Side) -> ConflictResolved
     held = tables.get(LABELS, row.dataset, *address)
     document = held.document if held else None
     if choice == "dataset":
-        digests = digests_of(document or {}, row.edit.facets)
+        # Whoever keeps a label that CVAT deleted has seen all of it as it is now.
+        tracked = tables.get(runs.TRACKED, row.dataset, row.key, *address)
+        kept = tracked if row.edit.operation == "removed" else None
+        digests = digests_of(document or {}, kept.digests if kept else row.edit.facets)
         return ConflictResolved(id=row.id, choice=choice, digests=digests)
     edit = _again(row.edit, document)
     after = with_members(document or {}, edit.old or {}, edit.new or {})

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -95,7 +95,10 @@ def execute(
         operation = find(name)
         ending = Ending()
         # Closed in any case: an operation that is left in the middle has to clean up.
-        with closing(objects_of(operation, arguments, config, url)) as found:
+        with (
+            closing(objects_of(operation, arguments, config, url)) as found,
+            suppress(FailedAtOnce),
+        ):
             if as_json:
                 _print_lines(ending.watched(found))
             else:
@@ -112,6 +115,10 @@ def execute(
         sys.exit(0)
 
 
+class FailedAtOnce(Exception):
+    """An operation failed before it had anything to show."""
+
+
 class Ending:
     """Takes the last object out of a stream, and turns it into an exit code."""
 
@@ -119,11 +126,18 @@ class Ending:
         self._last: Json = {"kind": "exit", "code": 0}
 
     def watched(self, objects: Iterator[Json]) -> Iterator[Json]:
-        """Yield all but the last object, which is about the operation itself."""
+        """Yield all but the last object, which is about the operation itself.
+
+        Raises FailedAtOnce where an error is all there is: "nothing found" would be untrue.
+        """
+        is_first = True
         for found in objects:
             if found["kind"] in ("exit", "error"):
                 self._last = found
+                if is_first and found["kind"] == "error":
+                    raise FailedAtOnce
                 return
+            is_first = False
             yield found
 
     def code(self, as_json: bool) -> int:

@@ -77,6 +77,26 @@ def test_a_refused_deletion_can_be_taken_over_after_all():
     assert list(waiting(story.tables)) == []
 
 
+def test_a_label_that_was_kept_is_asked_about_again_only_when_it_changes():
+    """Bob deleted what the dataset had changed; it stays, and comes back in CVAT as it is now."""
+    story = Story()
+    story.open(sample(0, box(1)))
+    story.annotate()
+    shape = story.shape(1)
+    story.change(1, tags=["checked"])
+    story.put(gone=[shape])
+    story.merged()
+
+    story.carry_out(resolve(story.tables, only_id(story), "dataset"))
+    story.put(shape)
+    story.merged()
+    story.put(gone=[shape])
+    story.merged()
+
+    assert story.document(1) is None
+    assert list(waiting(story.tables)) == []
+
+
 def test_a_label_that_the_dataset_deleted_cannot_be_changed(clash: Story):
     """There is nothing left to change; the other side is still open."""
     clash.remove(1)
