@@ -12,10 +12,10 @@ import asyncio
 import json
 import sys
 
-from benchmarks import ack, append, fold, size, sync
+from benchmarks import ack, append, fold, growth, rebuild, size, sync
 from benchmarks.pairs import Figure
 
-MEASURES = (append, fold, size, ack, sync)
+MEASURES = (append, fold, rebuild, size, ack, growth, sync)
 
 
 async def main(*, quick: bool) -> None:

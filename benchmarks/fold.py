@@ -28,7 +28,7 @@ EVENTS_PER_APPEND = 500
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
     """Return `fold`, and `fold_peer` where the peer is there."""
-    count = 1_000 if quick else 5_000
+    count = 500 if quick else 5_000
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.db"
         clock = SystemClock()

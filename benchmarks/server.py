@@ -11,6 +11,7 @@ import aiohttp
 from PIL import Image
 
 LOOKS_MAX = 300
+BOXES = 100
 
 
 @dataclass
@@ -31,23 +32,61 @@ class Job:
         await call(http, "PATCH", path, _labeled([shape]))
 
 
+@dataclass
+class Run:
+    """Jobs of one frame with BOXES boxes each: job → its boxes."""
+
+    jobs: dict[int, list[dict[str, Any]]]
+
+    async def move(self, http: aiohttp.ClientSession, nth: int) -> int:
+        """Save one moved box in one of the jobs; return which."""
+        job = list(self.jobs)[nth * 7919 % len(self.jobs)]
+        shape = self.jobs[job][nth % BOXES]
+        shape["points"][0] += 1.5
+        path = f"/api/jobs/{job}/annotations?action=update"
+        await call(http, "PATCH", path, _labeled([shape]))
+        return job
+
+
+async def run_of(http: aiohttp.ClientSession, *, jobs: int) -> Run:
+    """Log in, make one task with so many jobs, and draw BOXES boxes in each."""
+    _, task = await _task(http, images=jobs, segment_size=1)
+    found = await _jobs(http, task, jobs)
+    label = (await call(http, "GET", f"/api/labels?task_id={task}"))["results"][0]["id"]
+    run = Run({})
+    for job in found:
+        boxes = [_box(label, nth, frame=job["start_frame"]) for nth in range(BOXES)]
+        path = f"/api/jobs/{job['id']}/annotations?action=create"
+        run.jobs[job["id"]] = (await call(http, "PATCH", path, _labeled(boxes)))["shapes"]
+    return run
+
+
 async def labelled_task(http: aiohttp.ClientSession, *, boxes: int) -> Job:
     """Log in, make a project with one task of one image, and draw boxes."""
+    project, task = await _task(http, images=1, segment_size=0)
+    job = (await _jobs(http, task, 1))[0]["id"]
+    label = (await call(http, "GET", f"/api/labels?job_id={job}"))["results"][0]["id"]
+    drawn = _labeled([_box(label, nth) for nth in range(boxes)])
+    written = await call(http, "PATCH", f"/api/jobs/{job}/annotations?action=create", drawn)
+    return Job(project, job, written["shapes"])
+
+
+async def _task(http: aiohttp.ClientSession, *, images: int, segment_size: int) -> tuple[int, int]:
+    """Return the ids of a new project and of its task."""
     login = await call(http, "POST", "/api/auth/login", {"username": "admin", "password": "admin"})
     http.headers["Authorization"] = f"Token {login['key']}"
     labels = [{"name": "car", "attributes": []}]
     project = await call(http, "POST", "/api/projects", {"name": "bench", "labels": labels})
-    task = await call(http, "POST", "/api/tasks", {"name": "t", "project_id": project["id"]})
+    wanted = {"name": "t", "project_id": project["id"], "segment_size": segment_size}
+    task = await call(http, "POST", "/api/tasks", wanted)
     form = aiohttp.FormData()
     form.add_field("image_quality", "75")
-    form.add_field("client_files[0]", _jpeg(), filename="a.jpg")
+    image = _jpeg()
+    for nth in range(images):
+        form.add_field(f"client_files[{nth}]", image, filename=f"{nth:06}.jpg")
     async with http.post(f"/api/tasks/{task['id']}/data", data=form) as answer:
         answer.raise_for_status()
-    job = await _first_job(http, task["id"])
-    label = (await call(http, "GET", f"/api/labels?job_id={job}"))["results"][0]["id"]
-    drawn = _labeled([_box(label, nth) for nth in range(boxes)])
-    written = await call(http, "PATCH", f"/api/jobs/{job}/annotations?action=create", drawn)
-    return Job(project["id"], job, written["shapes"])
+    return project["id"], task["id"]
 
 
 async def call(http: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
@@ -57,23 +96,35 @@ async def call(http: aiohttp.ClientSession, method: str, path: str, body: Any = 
         return await answer.json()
 
 
-async def _first_job(http: aiohttp.ClientSession, task: int) -> int:
+async def _jobs(http: aiohttp.ClientSession, task: int, count: int) -> list[dict[str, Any]]:
+    """Wait until the task has its jobs, and return them."""
     for _ in range(LOOKS_MAX):
-        found = (await call(http, "GET", f"/api/jobs?task_id={task}"))["results"]
-        if found:
-            return int(found[0]["id"])
+        found: list[dict[str, Any]] = []
+        path: str | None = f"/api/jobs?task_id={task}&page_size=500"
+        while path:
+            page = await call(http, "GET", path)
+            found += page["results"]
+            path = page["next"]
+        if len(found) == count:
+            return found
         await asyncio.sleep(0.1)
-    raise TimeoutError("the task got no job")
+    raise TimeoutError("the task did not get its jobs")
 
 
 def _labeled(shapes: list[dict[str, Any]]) -> dict[str, Any]:
     return {"version": 0, "tags": [], "shapes": shapes, "tracks": []}
 
 
-def _box(label: int, nth: int) -> dict[str, Any]:
+def _box(label: int, nth: int, *, frame: int = 0) -> dict[str, Any]:
     left, top = nth % 40 * 7.5, nth // 40 * 9.5
     points = [left, top, left + 6.25, top + 8.75]
-    return {"type": "rectangle", "frame": 0, "label_id": label, "points": points, "attributes": []}
+    return {
+        "type": "rectangle",
+        "frame": frame,
+        "label_id": label,
+        "points": points,
+        "attributes": [],
+    }
 
 
 def _jpeg() -> bytes:

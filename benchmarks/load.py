@@ -1,0 +1,124 @@
+"""What keeps a daemon busy while it acknowledges deliveries: a scan, and a large job that changes.
+
+Both go on until they are cancelled, through the product's own handlers: the manifest is read, all
+its samples are appended; the job's body is decoded in the process pool, compared, and recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterator
+from functools import partial
+from pathlib import Path
+
+import orjson
+
+from benchmarks.changes import CLASSES
+from config.settings import Dataset
+from daemon.app import App
+from daemon.handlers.carry_out import Journal
+from daemon.handlers.decoding import decoded
+from daemon.handlers.scan import scan
+from events.annotations import LabelSpec
+from events.job import JobDiscovered
+from projections.observation import Reading, observe
+
+LABELS_A_SAMPLE = 10
+CREATED = "2026-11-22T10:00:00.000000Z"
+LABELS = tuple(LabelSpec(id=number, name=name) for number, name in enumerate(CLASSES, 1))
+
+
+def prepare(folder: Path, *, quick: bool) -> None:
+    """Write a manifest of 1 GB, and two bodies of a job of 100,000 shapes.
+
+    quick  20 MB and 10,000 shapes
+    """
+    dice = random.Random(7)
+    manifest = folder / "manifest"
+    manifest.mkdir()
+    size_max = 2 * 10**7 if quick else 10**9
+    with (manifest / "samples.json").open("wb") as file:
+        for number, sample in enumerate(_samples(dice)):
+            file.write((b", " if number else b'{"samples": [') + sample)
+            if file.tell() > size_max:
+                break
+        file.write(b"]}")
+    fields = [{"name": "filepath"}, {"name": "ground_truth"}]
+    document = {"name": "busy", "media_type": "image", "sample_fields": fields}
+    (manifest / "metadata.json").write_bytes(orjson.dumps(document))
+    shapes = [_shape(dice, number) for number in range(1, (10_000 if quick else 100_000) + 1)]
+    for name in ("before", "after"):
+        body = {"version": 0, "tags": [], "shapes": shapes, "tracks": []}
+        (folder / f"{name}.json").write_bytes(orjson.dumps(body))
+        shapes[len(shapes) // 2]["points"] = [1.0, 2.0, 30.0, 40.0]
+
+
+def work(app: App, folder: Path, begun: asyncio.Event) -> list[Coroutine[None, None, None]]:
+    """Return what is to run beside the deliveries; `begun` is set when all of it does."""
+    return [_scan(app, folder), _edit(app, folder, begun)]
+
+
+async def _scan(app: App, folder: Path) -> None:
+    settings = Dataset(manifest=folder / "manifest", quiet_s=0)
+    while True:
+        report = await scan(
+            "busy",
+            settings,
+            store=app.store,
+            projections=app.projections,
+            clock=app.clock,
+            scratch=app.scratch,
+        )
+        assert report.outcome in ("taken", "unchanged"), report
+
+
+async def _edit(app: App, folder: Path, begun: asyncio.Event) -> None:
+    bodies = [(folder / f"{name}.json").read_bytes() for name in ("before", "after")]
+    journal = Journal(app.store, app.projections, app.clock)
+    saves = 0
+    while True:
+        annotations = await decoded(bodies[saves % 2], LABELS, app.pool)
+        reading = Reading(
+            job=JobDiscovered(task=1, start_frame=0, stop_frame=99, created_date=CREATED),
+            updated_date=f"2026-11-22T11:{saves // 60 % 60:02}:{saves % 60:02}.000000Z",
+            labels=LABELS,
+            annotations=annotations,
+        )
+        decision = await journal.carry_out(partial(observe, server="main", job=1, reading=reading))
+        assert decision.drafts, "the save was not recorded"
+        saves += 1
+        begun.set()
+
+
+def _samples(dice: random.Random) -> Iterator[bytes]:
+    number = 0
+    while True:
+        number += 1
+        detections = [
+            {
+                "_id": {"$oid": f"{number * LABELS_A_SAMPLE + nth:024x}"},
+                "_cls": "Detection",
+                "label": dice.choice(CLASSES),
+                "bounding_box": [dice.random() for _ in range(4)],
+            }
+            for nth in range(LABELS_A_SAMPLE)
+        ]
+        yield orjson.dumps(
+            {
+                "_id": {"$oid": f"{number:024x}"},
+                "filepath": f"images/{number:09}.jpg",
+                "ground_truth": {"_cls": "Detections", "detections": detections},
+            }
+        )
+
+
+def _shape(dice: random.Random, id: int) -> dict[str, object]:
+    return {
+        "id": id,
+        "frame": id % 100,
+        "label_id": id % len(CLASSES) + 1,
+        "type": "rectangle",
+        "points": [dice.uniform(0, 1000) for _ in range(4)],
+        "attributes": [],
+    }
