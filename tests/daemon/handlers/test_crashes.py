@@ -61,6 +61,16 @@ class Doomed(Process):
         return await Cleanup(self.watch, self.watch.journal).clean_up("d", "k")
 
 
+class DiesWithoutMedia(Doomed):
+    """Dies as soon as there is a task, which has no media yet."""
+
+    async def _pause(self) -> None:
+        await super()._pause()
+        if self.world.sandbox.state.tasks:
+            self.life.dead = True
+            raise ProcessDied
+
+
 Work = Callable[[Doomed], Awaitable[Any]]
 Prepare = Callable[[World], Coroutine[Any, Any, None]]
 
@@ -278,3 +288,23 @@ def test_a_task_whose_media_never_arrived_is_made_anew(tmp_path: Path):
     assert lost.times < 1
     assert [task.data.size for task in tasks.values() if task.data] == [2, 2]
     assert sorted(tasks) == [2, 3]
+
+
+def test_a_request_that_was_given_up_and_carried_out_later_leaves_no_twin(tmp_path: Path):
+    """The server made the task after we had looked for it in vain, and had asked again."""
+    world = World(5, tmp_path, faulty=False)
+
+    async def main() -> None:
+        await world.open_dataset(4)
+        with suppress(ProcessDied):
+            await DiesWithoutMedia(world).annotate_in_pieces()
+        (task,) = world.sandbox.state.tasks.values()
+        twin = {"name": task.name, "subset": task.subset, "project_id": task.project}
+        await world.ask("admin", "POST", "/api/tasks", "", twin)
+        await Doomed(world).annotate_in_pieces()
+
+    run_virtual(world.clock, main)
+
+    tasks = world.sandbox.state.tasks.values()
+    assert [(task.subset, task.data.size) for task in tasks if task.data] == [("", 2), ("", 2)]
+    assert len(tasks) == 2
