@@ -44,9 +44,26 @@ async def names_of(app: App, actors: Iterable[str | None]) -> dict[str, str]:
 
 
 async def with_names(app: App, found: list[Json]) -> list[Json]:
-    """Return the same objects, each with the name of its actor, None where none is known."""
+    """Return the same objects, each with the name of its actor, None where none is known.
+
+    A comment on an issue gets its text too, as long as that was not erased.
+    """
     names = await names_of(app, (one["actor"] for one in found))
-    return [one | {"actor_name": names.get(one["actor"])} for one in found]
+    comments = [one["fact"]["text"] for one in found if _is_comment(one)]
+    texts: dict[str, str] = {}
+    if comments:
+        with suppress(SyncError):
+            texts = await app.people.texts(comments)
+    return [
+        one
+        | {"actor_name": names.get(one["actor"])}
+        | ({"comment": texts.get(one["fact"]["text"])} if _is_comment(one) else {})
+        for one in found
+    ]
+
+
+def _is_comment(found: Json) -> bool:
+    return found.get("type") == "IssueCommented" and "fact" in found
 
 
 def _due(app: App, actors: set[str]) -> set[str]:

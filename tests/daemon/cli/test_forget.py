@@ -9,6 +9,7 @@ import pytest
 from daemon.app import open_app
 from daemon.people import Person
 from events.envelope import NewEvent
+from events.job import IssueCommented, IssueOpened
 from events.server import SweepCompleted
 from tests.daemon.cli.conftest import Desk
 
@@ -61,6 +62,25 @@ def test_a_forgotten_person_is_in_no_file_and_the_log_still_verifies(known: Desk
     assert (after[1]["type"], after[1]["fact"]) == ("PersonForgotten", {"person": "main/5"})
     assert known.run("verify").code == 0
     assert known.run("replay").code == 0
+
+
+def test_the_text_of_a_comment_is_shown_until_its_author_is_forgotten(known: Desk):
+    """The log holds a name of the text that tells nothing of it, before and afterwards."""
+
+    async def record() -> None:
+        async with open_app(known.config, actor="test", state=False) as app:
+            await app.people.keep_text("name of the text", "main/5", b"salt", "the ear is cut off")
+
+    asyncio.run(record())
+    said = IssueCommented(issue=1, comment=2, text="name of the text", updated_date="")
+    known.record("job/main/7", IssueOpened(issue=1, frame=0), said)
+
+    before = known.run("log", "--type", "IssueCommented", "--json").objects[0]
+    known.run("forget", "main/5")
+    after = known.run("log", "--type", "IssueCommented", "--json").objects[0]
+
+    assert (before["comment"], after["comment"]) == ("the ear is cut off", None)
+    assert before["leaf"] == after["leaf"]
 
 
 def test_a_dry_run_erases_nothing(known: Desk):
