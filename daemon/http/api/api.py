@@ -34,7 +34,7 @@ from daemon.http.api.problems import (
 from daemon.http.requests import ACTOR, CLIENT_GONE
 from daemon.http.requests import ROUTE as ROUTE_TAKEN
 from daemon.operations.exits import failure
-from daemon.operations.registry import Json, Operation, find
+from daemon.operations.registry import BadArguments, Json, Operation, find
 from events.errors import SyncError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 ROUTE: Final = "/api/{path:.*}"
 OPERATIONS: Final = {path_of(name): name for name in OFFERED}
+# Arguments by which an operation goes on for ever, and what a query calls leaving one out.
+ENDLESS: Final = frozenset({"follow", "watch"})
+NO: Final = (False, None, "false", "0")
 READ_S: Final = 300.0
 WRITE_S: Final = 3_600.0
 GONE_EVERY_S: Final = 1.0
@@ -109,7 +112,7 @@ class Api:
         arguments = await self._arguments(request, operation)
         objects = operation.start(self._app.acting_as(token.actor), arguments)
         lines = Lines(request) if LINES in request.headers.get("Accept", "") else None
-        limit_s = _limit_s(operation, follows=lines is not None and bool(arguments.get("follow")))
+        limit_s = _limit_s(operation, arguments, in_lines=lines is not None)
         try:
             room = self._app.settings.api.operations_max
             async with self._work(request, operation.name, "operations", room, limit_s):
@@ -191,8 +194,14 @@ async def _cancel_once_gone(request: web.Request, task: asyncio.Task[Any]) -> No
     task.cancel()
 
 
-def _limit_s(operation: Operation, *, follows: bool) -> float | None:
-    if follows:
+def _limit_s(operation: Operation, arguments: Json, *, in_lines: bool) -> float | None:
+    """Return how long an operation may take, None for as long as its client listens."""
+    if endless := ENDLESS & {name for name, value in arguments.items() if value not in NO}:
+        if not in_lines:
+            hint = f"ask for lines with `Accept: {LINES}`, or follow {EVENTS}"
+            raise BadArguments(
+                "a document has an end, this has none", given=min(endless), hint=hint
+            )
         return None
     return WRITE_S if operation.writes else READ_S
 

@@ -151,7 +151,8 @@ def told(desk: Desk, serve: Callable[[], Served], monkeypatch: pytest.MonkeyPatc
         ]
         run = ran[-1].objects[-1]
         asyncio.run(annotate(url, run["jobs"][0]["job"]))
-        wait_for(desk, "AnnotationsObserved", "main/2")
+        observed = wait_for(desk, "AnnotationsObserved", 0, actor="main/2")
+        wait_for(desk, "JobSettled", observed)
         ran += [
             desk.run("load", "street", "first"),
             desk.run("status", "--url", served.address),
@@ -177,13 +178,14 @@ def told(desk: Desk, serve: Callable[[], Served], monkeypatch: pytest.MonkeyPatc
     return Told(planted, served.lines, desk.folder, outputs, log)
 
 
-def wait_for(desk: Desk, type: str, actor: str) -> None:
-    """Wait until the daemon recorded what somebody did."""
+def wait_for(desk: Desk, type: str, after: int, actor: str | None = None) -> int:
+    """Wait until the daemon recorded something after a position; return its own."""
     until = time.monotonic() + OBSERVED_S
     while time.monotonic() < until:
-        if any(one["actor"] == actor for one in desk.run("log", "--type", type, "--json").objects):
-            return
-    raise AssertionError(f"no {type} by {actor}")
+        for found in desk.run("log", f"@{after}..", "--type", type, "--json").objects:
+            if actor in (None, found["actor"]):
+                return int(found["position"])
+    raise AssertionError(f"no {type} after @{after}")
 
 
 def test_no_line_file_or_event_holds_what_was_planted(told: Told):

@@ -199,7 +199,8 @@ async def test_a_repeated_name_of_the_query_is_a_list(daemon: Served):
 PROBLEMS = [
     ("GET", "/api/v1/log?lsat=1", 400, "BadArguments"),
     ("GET", "/api/v1/log?last=many", 400, "BadArguments"),
-    ("GET", "/api/v1/status?watch=1", 400, "BadArguments"),
+    ("GET", "/api/v1/status?whatever=1", 400, "BadArguments"),
+    ("GET", "/api/v1/log?follow=1", 400, "BadArguments"),
     ("GET", "/api/v1/at?target=pets", 400, "BadArguments"),
     ("GET", "/api/v1/at?moment=soon&target=pets", 400, "UnknownMoment"),
     ("GET", "/api/v1/at?moment=@1&target=pets", 404, "UnknownTarget"),
