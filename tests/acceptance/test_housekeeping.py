@@ -129,3 +129,22 @@ async def test_what_waits_says_whose_edit_it_was(folder: Path):
         observed = [found["actor"] for found in log if found["type"] == "AnnotationsObserved"]
         assert waits["actor"] == observed[-1] == "main/2"
         assert waits["actor_name"] == "annotator1"
+
+
+async def test_what_somebody_wrote_is_kept_where_it_can_be_erased(folder: Path):
+    """A remark may be about a person; the log must be able to keep its proofs without it."""
+    async with annotated(folder) as (shell, admin, job):
+        await shell.serve(address(shell))
+        try:
+            remark = {"job": job, "frame": 0, "position": [1.0, 2.0], "message": "ask Zuzanna"}
+            await admin.ask("POST", "/api/issues", remark)
+            before = await heard(shell, "--type", "IssueCommented")
+            (erased,) = await shell.ask("forget", "main/1")
+            after = await heard(shell, "--type", "IssueCommented")
+        finally:
+            await shell.stop()
+        bytes_left = b"".join(path.read_bytes() for path in (folder / "data").glob("*.db*"))
+
+        assert (before["comment"], after["comment"]) == ("ask Zuzanna", None)
+        assert erased["texts"] >= 1
+        assert b"Zuzanna" not in bytes_left
