@@ -8,7 +8,7 @@ from projections.issues import ISSUES_FOLD
 from projections.jobs import JOBS_FOLD
 from projections.label_fields import LABEL_FIELDS_FOLD
 from projections.restored import RESTORED_FOLD
-from projections.runs import RUNS_FOLD
+from projections.runs_fold import RUNS_FOLD
 from projections.streams import STREAMS_FOLD
 
 FOLDS = (

@@ -162,4 +162,4 @@ def test_no_order_of_scans_merges_and_round_trips_loses_an_edit(
 
 def test_the_story_knows_the_folds_it_is_about() -> None:
     """A fold that is missing here would make the property say nothing."""
-    assert {"datasets", "label_fields", "streams"} == {fold.name for fold in FOLDS}
+    assert {"datasets", "label_fields", "restored", "streams"} == {fold.name for fold in FOLDS}

@@ -1,0 +1,316 @@
+"""What events mean for the labels of a run: links, agreed and seen values, and what waits."""
+
+from __future__ import annotations
+
+import msgspec
+
+from events.annotations import kind_of
+from events.envelope import Recorded
+from events.job import JobSchemaChanged
+from events.run import (
+    ConflictRaised,
+    ConflictResolved,
+    EditRejected,
+    LabelEdit,
+    LabelQuarantined,
+    LabelsLinked,
+    LabelsMerged,
+    LabelsUploaded,
+    MergeHeld,
+    MergeReleased,
+    Part,
+    QuarantineResolved,
+)
+from projections.codec.fiftyone import merged_facets
+from projections.facets import Facets
+from projections.jobs import job_of
+from projections.runs import (
+    PARTS,
+    RUN_JOBS,
+    RUNS,
+    TRACKED,
+    TRACKED_IDS,
+    UNSENT,
+    WAITING,
+    Address,
+    PartRow,
+    RunRow,
+    TrackedIdRow,
+    TrackedRow,
+    UnsentRow,
+    WaitingRow,
+    find_waiting,
+    run_of,
+)
+from projections.tables import Tables
+
+
+def run_at(tables: Tables, at: Recorded) -> RunRow:
+    """Return the run that an event is of."""
+    row = tables.get(RUNS, *run_of(at.stream))
+    assert row is not None, f"{at.stream} has no RunRequested"
+    return row
+
+
+def set_job(tables: Tables, at: Recorded, number: int, **members: object) -> None:
+    """Change members of one of the run's jobs."""
+    row = tables.get(RUN_JOBS, run_at(tables, at).request.server, number)
+    assert row is not None, f"{at.stream} has no job {number}"
+    tables.put(RUN_JOBS, msgspec.structs.replace(row, **members))
+
+
+# One function an event, named for it.
+
+
+def uploaded(tables: Tables, at: Recorded, fact: LabelsUploaded) -> None:
+    run = run_at(tables, at)
+    for sent in fact.labels:
+        address = Address(sent.sample, sent.frame, sent.field, sent.label)
+        facets = merged_facets(sent.annotation, run.field(sent.field))
+        part = Part(kind=kind_of(sent.annotation), id=sent.annotation.id, part=sent.part)
+        _track(
+            tables,
+            TrackedRow(
+                dataset=run.dataset,
+                key=run.key,
+                **address._asdict(),
+                job=fact.job,
+                agreed=facets,
+                seen=facets,
+                digests=sent.digests,
+            ),
+        )
+        _relink(tables, run, fact.job, address, (part,))
+    for label in fact.unsent:
+        tables.put(
+            UNSENT,
+            UnsentRow(dataset=run.dataset, key=run.key, **msgspec.structs.asdict(label)),
+        )
+    set_job(tables, at, fact.job, uploaded=True)
+
+
+def _track(tables: Tables, row: TrackedRow) -> None:
+    tables.put(TRACKED, row)
+    tables.put(
+        TRACKED_IDS,
+        TrackedIdRow(
+            dataset=row.dataset,
+            key=row.key,
+            label=row.label,
+            sample=row.sample,
+            frame=row.frame,
+            field=row.field,
+        ),
+    )
+
+
+def _relink(
+    tables: Tables,
+    run: RunRow,
+    number: int,
+    address: Address,
+    parts: tuple[Part, ...],
+    origins: dict[str, int] | None = None,
+) -> None:
+    """Let a label stand for these annotations, and for no others."""
+    row = tables.get(TRACKED, run.dataset, run.key, *address)
+    assert row is not None, f"{run.stream} does not track {address}"
+    server_name = run.request.server
+    for part in row.parts:
+        held = tables.get(PARTS, server_name, row.job, part.kind, part.id)
+        if held is not None and held.address == address:
+            tables.delete(PARTS, server_name, row.job, part.kind, part.id)
+    linked = msgspec.structs.replace(row, job=number, parts=parts, origins=origins or {})
+    tables.put(TRACKED, linked)
+    for part in parts:
+        tables.put(
+            PARTS,
+            PartRow(
+                server=server_name,
+                job=number,
+                kind=part.kind,
+                id=part.id,
+                dataset=run.dataset,
+                key=run.key,
+                **address._asdict(),
+                part=part.part,
+            ),
+        )
+
+
+def linked(tables: Tables, at: Recorded, fact: LabelsLinked) -> None:
+    run = run_at(tables, at)
+    for link in fact.links:
+        address = Address(link.sample, link.frame, link.field, link.label)
+        if tables.get(TRACKED, run.dataset, run.key, *address) is None:
+            _track(
+                tables,
+                TrackedRow(dataset=run.dataset, key=run.key, **address._asdict(), job=fact.job),
+            )
+        _relink(tables, run, fact.job, address, link.parts, link.origins)
+
+
+def merged(tables: Tables, at: Recorded, fact: LabelsMerged) -> None:
+    for edit in fact.edits:
+        _agree(tables, run_at(tables, at), edit, edit.digests)
+
+
+def _agree(tables: Tables, run: RunRow, edit: LabelEdit, digests: dict[str, str]) -> None:
+    address, facets = _address(edit), edit.facets
+    row = tables.get(TRACKED, run.dataset, run.key, *address)
+    assert row is not None, f"{run.stream} does not track {address}"
+    tables.put(
+        TRACKED,
+        msgspec.structs.replace(
+            row,
+            agreed=row.agreed | facets,
+            seen=row.seen | facets,
+            digests=row.digests | digests,
+            removed=edit.old if edit.operation == "removed" else None,
+        ),
+    )
+    _close(tables, run, address, facets)
+
+
+def _see(tables: Tables, run: RunRow, edit: LabelEdit) -> None:
+    """Note what was seen, so that it is not raised again; the agreed values stay."""
+    row = tables.get(TRACKED, run.dataset, run.key, *_address(edit))
+    if row is None:
+        return
+    seen = msgspec.structs.replace(row, seen=row.seen | edit.facets)
+    tables.put(TRACKED, seen)
+    _close(tables, run, _address(edit), edit.facets)
+
+
+def _close(tables: Tables, run: RunRow, address: Address, facets: Facets) -> None:
+    """Take away what waited for a decision on these facets."""
+    for row in list(tables.scan(WAITING, run.dataset, run.key, *address)):
+        if row.edit is not None and row.edit.facets.keys() <= facets.keys():
+            tables.delete(WAITING, run.dataset, run.key, *address, row.id)
+
+
+def _address(edit: LabelEdit) -> Address:
+    return Address(edit.sample, edit.frame, edit.field, edit.label)
+
+
+def rejected(tables: Tables, at: Recorded, fact: EditRejected) -> None:
+    run = run_at(tables, at)
+    for number, edit in enumerate(fact.edits):
+        _see(tables, run, edit)
+        tables.put(
+            WAITING,
+            WaitingRow(
+                dataset=run.dataset,
+                key=run.key,
+                **_address(edit)._asdict(),
+                id=f"r{at.position}.{number}",
+                what="rejected",
+                job=fact.job,
+                position=at.position,
+                reason=fact.restriction,
+                edit=edit,
+            ),
+        )
+
+
+def conflict(tables: Tables, at: Recorded, fact: ConflictRaised) -> None:
+    run = run_at(tables, at)
+    for conflict in fact.conflicts:
+        _see(tables, run, conflict.edit)
+        tables.put(
+            WAITING,
+            WaitingRow(
+                dataset=run.dataset,
+                key=run.key,
+                **_address(conflict.edit)._asdict(),
+                id=conflict.id,
+                what="conflict",
+                job=fact.job,
+                position=at.position,
+                edit=conflict.edit,
+                current=conflict.dataset,
+            ),
+        )
+
+
+def resolved(tables: Tables, at: Recorded, fact: ConflictResolved) -> None:
+    run = run_at(tables, at)
+    row = find_waiting(tables, run.dataset, run.key, fact.id)
+    assert row is not None, f"{at.stream} has no conflict {fact.id}"
+    assert row.edit is not None
+    tables.delete(WAITING, *WAITING.key_of(row))
+    _agree(tables, run, row.edit, fact.digests)
+
+
+def quarantined(tables: Tables, at: Recorded, fact: LabelQuarantined) -> None:
+    run = run_at(tables, at)
+    tables.put(
+        WAITING,
+        WaitingRow(
+            dataset=run.dataset,
+            key=run.key,
+            sample="",
+            frame=0,
+            field="",
+            label="",
+            id=fact.id,
+            what="quarantine",
+            job=fact.job,
+            position=at.position,
+            reason=fact.reason,
+            annotation=fact.annotation,
+        ),
+    )
+
+
+def quarantine_resolved(tables: Tables, at: Recorded, fact: QuarantineResolved) -> None:
+    run = run_at(tables, at)
+    row = tables.get(WAITING, run.dataset, run.key, "", 0, "", "", fact.id)
+    assert row is not None, f"{at.stream} has no quarantine {fact.id}"
+    tables.put(WAITING, msgspec.structs.replace(row, settled=True))
+
+
+def held(tables: Tables, at: Recorded, fact: MergeHeld) -> None:
+    run = run_at(tables, at)
+    set_job(tables, at, fact.job, held=fact.updated_date)
+    tables.put(
+        WAITING,
+        WaitingRow(
+            dataset=run.dataset,
+            key=run.key,
+            sample="",
+            frame=0,
+            field="",
+            label="",
+            id=fact.id,
+            what="held",
+            job=fact.job,
+            position=at.position,
+            reason=f"{fact.deleted} deleted and {fact.relabelled} relabelled of {fact.labels}",
+        ),
+    )
+
+
+def released(tables: Tables, at: Recorded, fact: MergeReleased) -> None:
+    run = run_at(tables, at)
+    set_job(tables, at, fact.job, held="", released=fact.updated_date, choice=fact.choice)
+    tables.delete(WAITING, run.dataset, run.key, "", 0, "", "", fact.id)
+
+
+def schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
+    """Follow what a changed schema does by itself, so that it is not taken for an edit."""
+    server_name, number = job_of(at.stream)
+    for change in fact.carried:
+        part = tables.get(PARTS, server_name, number, change.kind, change.id)
+        row = part and tables.get(TRACKED, part.dataset, part.key, *part.address)
+        if row:
+            agreed = _carried(row.agreed, change.old, change.new)
+            seen = _carried(row.seen, change.old, change.new)
+            tables.put(TRACKED, msgspec.structs.replace(row, agreed=agreed, seen=seen))
+
+
+def _carried(facets: Facets, old: Facets, new: Facets) -> Facets:
+    return {
+        name: new.get(name) if name in old and old[name] == value else value
+        for name, value in facets.items()
+    }
