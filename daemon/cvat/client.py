@@ -10,6 +10,7 @@ from typing import Any
 
 from daemon.clock import Clock
 from daemon.cvat.server import ServerConfig
+from daemon.cvat.shapes import checked
 from daemon.cvat.uploads import await_task_data, upload
 from daemon.cvat.wire import Call, Query, Wire, encode, open_wire
 from daemon.ports.cvat import Action, Row, ServerTrouble, Sorting, WebhookType
@@ -224,7 +225,13 @@ class CvatClient:
     # How lists and objects are asked for.
 
     async def _row(self, path: str, query: Query | None = None) -> Row:
-        return (await self._wire.get(path, query)).row()
+        answer = await self._wire.get(path, query)
+        return checked(answer.row(), path, answer.where)
+
+    async def _page(self, path: str, query: Query) -> tuple[list[Row], bool]:
+        answer = await self._wire.get(path, query)
+        rows, more = answer.page()
+        return [checked(row, path, answer.where) for row in rows], more
 
     async def _create(self, path: str, spec: Row) -> Row:
         return (await self._wire.write("POST", path, spec)).row()
@@ -240,7 +247,7 @@ class CvatClient:
         limits = self._wire.config.limits
         for page in range(1, limits.pages_max + 1):
             numbered = {**(query or {}), "page": page, "page_size": limits.page_size}
-            rows, more = (await self._wire.get(path, numbered)).page()
+            rows, more = await self._page(path, numbered)
             for row in rows:
                 yield row
             if not more or not rows:
@@ -262,7 +269,7 @@ class CvatClient:
         start = None if since is None else {">=": [{"var": "updated_date"}, since]}
         for _ in range(limits.pages_max):
             where = {} if start is None else {"filter": json.dumps({"and": [start]})}
-            rows, more = (await self._wire.get(path, {**query, **where})).page()
+            rows, more = await self._page(path, {**query, **where})
             for row in rows:
                 yield row
             if not more or not rows:

@@ -16,6 +16,8 @@ from daemon.ports.cvat import (
     NotFound,
     ServerTrouble,
     Unauthorized,
+    number,
+    text,
 )
 from events.errors import SyncError
 from events.job import JobDeleted, JobSettled, JobUnreachable, JobUnreadable
@@ -125,8 +127,10 @@ class JobWatch:
             labels = labels_from_wire(await self.cvat.job_labels(job))
             body = await self.cvat.job_annotations(job)
             after = await self.cvat.job(job)
-            if before["updated_date"] != after["updated_date"]:
+            date = text(after, "updated_date")
+            if before.get("updated_date") != date:
                 continue
+            number(after, "task_id")
             try:
                 annotations = await decoded(body, labels, self.pool)
             except UnknownLabel:
@@ -135,7 +139,7 @@ class JobWatch:
             return Reading(
                 version=known[stream],
                 job=job_members(after),
-                updated_date=after["updated_date"],
+                updated_date=date,
                 labels=labels,
                 annotations=annotations,
             )

@@ -84,6 +84,14 @@ def number(row: Row, name: str) -> int:
     return found
 
 
+def text(row: Row, name: str) -> str:
+    """Return a text that an object must have. Raises ServerTrouble where it has none."""
+    found = row.get(name)
+    if not isinstance(found, str):
+        raise ServerTrouble("an object of the server's lacks a text", member=name)
+    return found
+
+
 class CvatApi(Protocol):
     """One CVAT server, of any release from 2.15 on.
 

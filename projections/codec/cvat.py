@@ -133,8 +133,18 @@ class Schema:
 
 
 def labels_from_wire(items: Iterable[Mapping[str, Any]]) -> tuple[LabelSpec, ...]:
-    """Read the answer of `GET /api/labels` (all pages), sorted by id."""
-    return tuple(sorted((_label_from_wire(item) for item in items), key=lambda spec: spec.id))
+    """Read the answer of `GET /api/labels` (all pages), sorted by id.
+
+    Raises UnreadableAnnotations where a class or an attribute has no id or no name.
+    """
+    try:
+        return tuple(sorted((_label_from_wire(item) for item in items), key=lambda spec: spec.id))
+    except KeyError as exc:
+        raise UnreadableAnnotations(
+            "a class is not in CVAT's form",
+            reason=f"it has no {exc}",
+            hint="nothing was recorded; the last good state stands",
+        ) from exc
 
 
 def _label_from_wire(item: Mapping[str, Any]) -> LabelSpec:
