@@ -1,0 +1,436 @@
+"""Everything that comes from outside, and what must hold whatever it is.
+
+Each target takes one input through the product's own code, folds what was recorded, and lets only
+errors of ours pass, as a caller would have to deal with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import Mock
+
+import structlog
+from aiohttp import web
+from aiohttp.streams import StreamReader
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+from yarl import URL
+
+from config.settings import Dataset as DatasetSettings
+from daemon.clock import Clock, SystemClock
+from daemon.cvat.client import CvatClient
+from daemon.cvat.server import Limits, ServerConfig
+from daemon.cvat.signatures import SIGNATURE_HEADER, sign
+from daemon.cvat.wire import Wire
+from daemon.demo.dataset import make_dataset
+from daemon.handlers.backfill import Backfill
+from daemon.handlers.carry_out import Journal
+from daemon.handlers.issues import IssueText, IssueWatch
+from daemon.handlers.observe import JobWatch
+from daemon.handlers.scan import scan
+from daemon.handlers.tasks import TaskWatch
+from daemon.http.receiver import Receiver
+from daemon.http.webhook import Webhook
+from daemon.manifests.reading import read_metadata, read_samples
+from daemon.manifests.source import Source
+from daemon.manifests.spool import Spool
+from daemon.observer import Observer
+from daemon.pool import Pool
+from daemon.ports.cvat import CvatError
+from daemon.store.memory import MemoryStore
+from events.errors import SyncError
+from projections.folds import FOLDS
+from tests.fakes.projections import InlineProjections
+from tests.fuzz.corpus import answers, deliveries
+from tests.fuzz.mutate import Rng, hostile_bytes, hostile_json
+
+SECRET: Final = "a secret"
+TARGET_URL: Final = "http://127.0.0.1:8787/webhooks/cvat/main"
+# A log is thrown away after so many inputs, so that memory is that of the product, not the log's.
+INPUTS_A_LOG: Final = 300
+BODY_BYTES_MAX: Final = 1 << 20
+# One accepted manifest in so many goes on through the whole scan; the others end at the reader.
+SCANNED: Final = 10
+
+
+class Log:
+    """A log in memory, and all folds over it."""
+
+    def __init__(self) -> None:
+        self.clock: Clock = SystemClock()
+        self.store = MemoryStore(self.clock)
+        self.projections = InlineProjections(self.store, FOLDS)
+        self.journal = Journal(self.store, self.projections, self.clock)
+
+    async def fold(self) -> None:
+        """Fold all that was recorded; raises what a fold raises."""
+        self.projections.fold(await self.store.head())
+
+
+class Target:
+    """One way in. `counts` tells how inputs ended."""
+
+    name = ""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._inputs = 0
+
+    async def take(self, rng: Rng) -> None:
+        """Make one input and take it. Raises whatever no caller expects."""
+        if self._inputs % INPUTS_A_LOG == 0:
+            await self.begin()
+        self._inputs += 1
+        self.counts[await self.one(rng)] += 1
+
+    def renew(self) -> None:
+        """Begin with a new log at the next input."""
+        self._inputs = 0
+
+    async def begin(self) -> None:
+        """Make a new log."""
+        raise NotImplementedError
+
+    async def one(self, rng: Rng) -> str:
+        """Take one input; say how it ended."""
+        raise NotImplementedError
+
+
+class _Bodies:
+    def keep(self, body: object) -> None:
+        """Raw bodies are not kept here."""
+
+
+class Webhooks(Target):
+    """Bodies of webhooks, through the handler of the port."""
+
+    name = "webhooks"
+
+    async def begin(self) -> None:
+        self.log = Log()
+        bodies: Any = _Bodies()
+        receiver = Receiver(
+            self.log.store,
+            self.log.projections,
+            self.log.clock,
+            secrets=lambda server: [SECRET],
+            on_delivery=lambda server, fact: None,
+            bodies=bodies,
+        )
+        self.handler = Webhook(receiver, body_bytes_max=BODY_BYTES_MAX, body_s=10.0)
+
+    async def one(self, rng: Rng) -> str:
+        body = self._body(rng)
+        answer = await self.handler.handle(_request(rng, body))
+        await self.log.fold()
+        assert answer.status in (204, 400, 401, 413), f"answered {answer.status}"
+        return str(answer.status)
+
+    def _body(self, rng: Rng) -> bytes:
+        if rng.random() < 0.1:
+            return hostile_bytes(rng)
+        return hostile_json(rng, rng.choice(deliveries()))
+
+
+class _Made:
+    """What a request holds and the handler does not look at, made once: it takes a millisecond."""
+
+    app, writer, protocol, transport = Mock(), Mock(), Mock(_reading_paused=False), Mock()
+
+
+_MADE: Final = _Made()
+
+
+def _request(rng: Rng, body: bytes) -> web.Request:
+    signature = sign(body, SECRET)
+    if rng.random() < 0.05:
+        signature = rng.choice(("", "sha256=", signature[:-1], signature.upper(), "x" * 9_000))
+    content = StreamReader(_MADE.protocol, 2**16, loop=asyncio.get_running_loop())
+    content.feed_data(body)
+    content.feed_eof()
+    return make_mocked_request(
+        "POST",
+        "/webhooks/cvat/main",
+        headers={SIGNATURE_HEADER: signature},
+        match_info={"server": "main"},
+        payload=content,
+        app=_MADE.app,
+        writer=_MADE.writer,
+        protocol=_MADE.protocol,
+        transport=_MADE.transport,
+    )
+
+
+class Manifests(Target):
+    """metadata.json, samples.json and manifest.jsonl, through the reader; some on into the log."""
+
+    name = "manifests"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder / "export"
+        self.jsonl = folder / "images" / "manifest.jsonl"
+        make_dataset(self.folder)
+        self.jsonl.parent.mkdir()
+        self.parts = {
+            name: json.loads((self.folder / name).read_text())
+            for name in ("metadata.json", "samples.json")
+        }
+        self.parts["samples.json"]["samples"] = self.parts["samples.json"]["samples"][:3]
+
+    async def begin(self) -> None:
+        self.log = Log()
+
+    async def one(self, rng: Rng) -> str:
+        source = self._write(rng)
+        try:
+            self._read(source)
+        except SyncError:
+            return f"refused {source.format}"
+        if rng.random() < 1 / SCANNED:
+            return await self._scan(source)
+        return f"read {source.format}"
+
+    def _write(self, rng: Rng) -> Source:
+        if rng.random() < 0.3:
+            self.jsonl.write_bytes(b"\n".join(_jsonl(rng)))
+            return Source("street", self.jsonl)
+        hurt = rng.choice(("metadata.json", "samples.json", "samples.json"))
+        for name in ("samples.json", "metadata.json"):
+            part = self.parts[name]
+            sound = json.dumps(part).encode()
+            (self.folder / name).write_bytes(hostile(rng, part) if name == hurt else sound)
+        return Source("street", self.folder)
+
+    def _read(self, source: Source) -> None:
+        with closing(Spool(Path(":memory:"))) as spool:
+            metadata = read_metadata(source)
+            read_samples(source, metadata, spool, stopped=lambda: False)
+
+    async def _scan(self, source: Source) -> str:
+        settings = DatasetSettings(manifest=source.manifest, quiet_s=1e-6)
+        log = self.log
+        report = await scan(
+            source.dataset,
+            settings,
+            store=log.store,
+            projections=_WithPast(log),
+            clock=log.clock,
+            accept=True,
+        )
+        await log.fold()
+        return f"scanned: {report.outcome}"
+
+
+class _WithPast(InlineProjections):
+    """Answers about the past, too: by folding the log anew."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log.store, FOLDS)
+        self._log = log
+
+    async def ask(self, question: Callable[..., Any], *, at: int | None = None, **_: Any) -> Any:
+        if at is None:
+            return await self._log.projections.ask(question)
+        past = InlineProjections(self._log.store, FOLDS)
+        past.fold(at)
+        return question(past.shelf.tables)
+
+
+def hostile(rng: Rng, document: Any) -> bytes:
+    """Return bytes like a document, or like nothing."""
+    return hostile_bytes(rng) if rng.random() < 0.05 else hostile_json(rng, document)
+
+
+def _jsonl(rng: Rng) -> Iterator[bytes]:
+    image = {"name": "frame", "extension": ".png", "width": 640, "height": 480, "meta": {}}
+    lines: list[Any] = [{"version": "1.1"}, {"type": "images"}]
+    lines += [{**image, "name": f"frame-{number}"} for number in range(3)]
+    hurt = rng.randrange(len(lines))
+    for number, line in enumerate(lines):
+        yield hostile(rng, line) if number == hurt else json.dumps(line).encode()
+
+
+class Answers(Target):
+    """What a CVAT server answers, through the client and everything that asks it by itself."""
+
+    name = "answers"
+
+    async def begin(self) -> None:
+        self.log = Log()
+        self.session = _Session()
+        self.date = 0
+        config = ServerConfig(
+            name="main",
+            url="http://cvat.test",
+            limits=Limits(attempts=1, pages_max=3, answer_bytes_max=1 << 20),
+        )
+        session: Any = self.session
+        cvat = CvatClient(Wire(config, session, self.log.clock))
+        journal = self.log.journal
+        self.watch = JobWatch(cvat, journal, Pool(), own=1)
+        self.observer = Observer(self.watch, clock=self.log.clock)
+        self.tasks = TaskWatch(cvat, journal)
+        self.issues = IssueWatch(cvat, journal, _keep_text)
+        self.backfill = Backfill(cvat, journal, TARGET_URL)
+        self.cvat = cvat
+
+    async def one(self, rng: Rng) -> str:
+        self._answer(rng)
+        work = rng.choice((self._look, self._look, self._look, self._sweep, self._round))
+        try:
+            ended = await work(rng)
+        except SyncError as exc:
+            # Callers wait out what a server does, and nothing else.
+            if not isinstance(exc, CvatError):
+                raise AssertionError(f"{type(exc).__name__} is no CvatError") from exc
+            ended = type(exc).__name__
+        await self.log.fold()
+        if ended == "frozen":
+            self.renew()
+        return f"{work.__name__.strip('_')}: {ended}"
+
+    def _answer(self, rng: Rng) -> None:
+        """Let the server answer soundly, but for one or two kinds of request."""
+        self.date += 1
+        sound = {path: rng.choice(documents) for path, documents in SOUND.items()}
+        sound["/api/jobs/N"] = {**sound["/api/jobs/N"], "updated_date": self._later()}
+        hurt = rng.sample(list(sound), rng.randint(1, 2))
+        if rng.random() < 0.5:
+            hurt = [rng.choice(("/api/jobs/N", "/api/labels", "/api/jobs/N/annotations"))]
+        self.session.bodies = {
+            path: hostile(rng, document) if path in hurt else json.dumps(document).encode()
+            for path, document in sound.items()
+        }
+
+    def _later(self) -> str:
+        return f"2026-12-01T{self.date // 3600:02}:{self.date // 60 % 60:02}:{self.date % 60:02}Z"
+
+    async def _look(self, rng: Rng) -> str:
+        return (await self.watch.observe(JOB)).outcome
+
+    async def _sweep(self, rng: Rng) -> str:
+        await self.observer.sweep()
+        return "swept"
+
+    async def _round(self, rng: Rng) -> str:
+        match rng.randrange(5):
+            case 0:
+                await self.tasks.look()
+                return "tasks"
+            case 1:
+                await self.issues.look()
+                return "issues"
+            case 2:
+                _ = [filled async for filled in self.backfill.fill()]
+                return "deliveries"
+            case 3:
+                await self.cvat.about()
+                await self.cvat.self_user()
+                return "server"
+        await self.cvat.job_meta(JOB)
+        _ = [row async for row in self.cvat.projects()]
+        return "meta"
+
+
+async def _keep_text(text: IssueText) -> None:
+    """Texts are not kept here."""
+
+
+def _matching() -> dict[str, tuple[Any, ...]]:
+    """Return answers that belong together: the labels of those jobs whose annotations they are."""
+    found = answers()
+    labels: list[Any] = []
+    annotations: list[Any] = []
+    for page in found["/api/labels"]:
+        known = {label["id"] for label in page["results"]}
+        fitting = [one for one in found["/api/jobs/N/annotations"] if _label_ids(one) & known]
+        if len(fitting) > len(annotations):
+            labels = [page]
+            annotations = [one for one in fitting if _label_ids(one) <= known]
+    [webhooks] = [found["/api/webhooks"]]
+    for page in webhooks:
+        for row in page["results"]:
+            row["target_url"] = TARGET_URL
+    return {**found, "/api/labels": tuple(labels), "/api/jobs/N/annotations": tuple(annotations)}
+
+
+def _label_ids(document: Any) -> set[int]:
+    return {item["label_id"] for many in ("tags", "shapes", "tracks") for item in document[many]}
+
+
+SOUND: Final = _matching()
+JOB: Final = 7
+
+
+class _Content:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        for first in range(0, len(self._body), size):
+            yield self._body[first : first + size]
+
+
+class _Response:
+    status = 200
+    content_type = "application/json"
+    headers: Mapping[str, str] = CIMultiDict()
+
+    def __init__(self, body: bytes) -> None:
+        self.content = _Content(body)
+
+
+class _Session:
+    """As much of `aiohttp.ClientSession` as the client's wire uses."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+
+    @asynccontextmanager
+    async def request(self, method: str, url: URL, **_: Any) -> AsyncIterator[_Response]:
+        path = "/".join("N" if part.isdigit() else part for part in url.path.split("/"))
+        yield _Response(self.bodies.get(path, b"{}"))
+
+
+TARGETS: Final = ("webhooks", "manifests", "answers")
+
+
+def target(name: str, folder: Path) -> Target:
+    """Make a target by its name."""
+    match name:
+        case "webhooks":
+            return Webhooks()
+        case "manifests":
+            return Manifests(folder)
+    return Answers()
+
+
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder in memory where there is one: a million files need not reach a disk."""
+    shm = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(dir=shm if shm.is_dir() and shutil.disk_usage(shm) else None)
+
+
+async def run(name: str, seeds: Iterator[int], seed: int, folder: Path) -> Counter[str]:
+    """Take inputs by their seeds, one after the other; name the seed that breaks anything."""
+    chosen = target(name, folder)
+    # Each refusal and each oddity would be a line.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    for number in seeds:
+        try:
+            await chosen.take(random.Random(f"{seed}/{name}/{number}"))
+        except Exception as exc:
+            exc.add_note(f"fuzz: target {name}, seed {seed}, input {number}")
+            raise
+    return chosen.counts
