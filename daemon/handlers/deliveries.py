@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from daemon.cvat.deliveries import Delivery
+from daemon.handlers.dates import us_of
 from events.server import DeliveryReceived
-from projections.attribution import date_us
 from projections.decision import Draft
 
 
@@ -34,17 +34,10 @@ def draft_of(server: str, fact: DeliveryReceived) -> Draft:
         fact,
         actor=None if fact.sender is None else f"{server}/{fact.sender}",
         evidence="unknown" if fact.sender is None else "webhook",
-        occurred_at=_date_us(fact.updated_date),
+        occurred_at=us_of(fact.updated_date),
     )
 
 
 def _true_date(text: str | None) -> str | None:
-    """Return a date, None for what only looks like one (2026-99-99): folds compute with it."""
-    return None if _date_us(text) is None else text
-
-
-def _date_us(text: str | None) -> int | None:
-    try:
-        return date_us(text) if text else None
-    except (ValueError, OverflowError):
-        return None
+    """Return a date, None for what only looks like one: folds compute with it."""
+    return None if us_of(text) is None else text

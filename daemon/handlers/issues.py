@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from daemon.handlers.carry_out import Journal
+from daemon.handlers.dates import date_in
 from daemon.ports.cvat import CvatApi, Forbidden, NotFound, Row, number
 from projections import issues, jobs
 from projections.issues import CommentSeen, IssueSeen
@@ -130,8 +131,8 @@ def _issue(row: Row) -> IssueSeen:
         position=tuple(float(n) for n in numbers if isinstance(n, int | float)),
         resolved=bool(row.get("resolved")),
         owner=_owner(row),
-        created_date=str(row.get("created_date") or ""),
-        updated_date=str(row.get("updated_date") or ""),
+        created_date=date_in(row, "created_date"),
+        updated_date=date_in(row, "updated_date"),
     )
 
 
@@ -141,8 +142,8 @@ def _comment(row: Row) -> CommentSeen:
         comment=number(row, "id"),
         issue=number(row, "issue"),
         owner=_owner(row),
-        created_date=str(row.get("created_date") or ""),
-        updated_date=str(row.get("updated_date") or ""),
+        created_date=date_in(row, "created_date"),
+        updated_date=date_in(row, "updated_date"),
     )
 
 

@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from daemon.handlers.carry_out import Journal
+from daemon.handlers.dates import date_in, earlier
 from daemon.ports.cvat import CvatApi, Forbidden, NotFound, ServerTrouble, number
 from projections import tasks
+from projections.attribution import date_us
 from projections.jobs import JobRow
 
 # Tasks whose frames are asked for in one round; the next round goes on with the next ones.
 METAS_MAX: Final = 20
+# One look in so many is at all tasks, the others at what has another date than before.
+WHOLE_EVERY: Final = 60
+# A date is set before the commit: a long transaction shows up late with an early date.
+OVERLAP_S: Final = 600
 
 
 @dataclass
@@ -22,6 +28,8 @@ class TaskWatch:
     cvat: CvatApi
     journal: Journal
     _turn: int = field(default=0, init=False)
+    _looks: int = field(default=0, init=False)
+    _cursor: str = field(default="", init=False)
 
     @property
     def server(self) -> str:
@@ -29,20 +37,25 @@ class TaskWatch:
         return self.cvat.name
 
     async def look(self) -> None:
-        """Compare all tasks in sight, and the deleted frames of some; raises CvatError.
+        """Compare the tasks that changed lately, and the deleted frames of some; raises CvatError.
 
-        One list, and a bounded number of single reads: the cost does not grow with the frames.
+        Now and then all tasks in sight are compared, and those that are missing looked for.
         """
         watched = await self.journal.projections.ask(
             lambda tables: tasks.watched_tasks(tables, self.server)
         )
         if not watched:
             return
-        seen = {number(row, "id"): row async for row in self.cvat.tasks()}
+        is_whole = self._looks % WHOLE_EVERY == 0
+        since = None if is_whole else earlier(self._cursor, OVERLAP_S)
+        seen = {number(row, "id"): row async for row in self.cvat.tasks(since=since)}
         for task in watched.keys() & seen.keys():
             await self._members(task, seen[task])
-        for task in sorted(watched.keys() - seen.keys())[:METAS_MAX]:
+        for task in sorted(watched.keys() - seen.keys()) if is_whole else ():
             await self._absent(task)
+        dates = [date_in(row, "updated_date") for row in seen.values()]
+        self._cursor = max([self._cursor, *dates], key=date_us)
+        self._looks += 1
         await self._frames_of_some(watched)
 
     async def _members(self, task: int, row: Mapping[str, Any]) -> None:

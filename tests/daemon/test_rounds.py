@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from daemon.handlers.backfill import Backfill
 from daemon.handlers.issues import IssueWatch
@@ -42,6 +46,37 @@ def test_a_round_that_fails_is_put_off_and_no_more(tmp_path: Path):
 
         assert not running.done()
         assert edge.facts(FramesDeleted) == [FramesDeleted(old=(), new=(1,))]
+        running.cancel()
+
+    play(tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"id": "7", "updated_date": 5},
+        {"id": True},
+        {"id": 1, "updated_date": "2026-99-99T00:00:00Z", "name": [], "assignee": "x"},
+        {"id": 1, "job": 1, "issue": 1, "position": ["a", None], "created_date": "soon"},
+    ],
+)
+def test_what_no_cvat_would_answer_ends_nothing(tmp_path: Path, row: Any):
+    """A proxy, a bug, somebody else's server at the address: a round is put off, no more."""
+
+    async def scene(edge: Edge) -> None:
+        await edge.annotate()
+
+        async def rows(**_: Any) -> AsyncIterator[Any]:
+            yield row
+
+        for name in ("tasks", "issues", "comments"):
+            setattr(edge.cvat, name, rows)
+        running = asyncio.create_task(rounds_of(edge).run())
+
+        await edge.world.clock.sleep(2 * TASKS_S)
+
+        assert not running.done()
         running.cancel()
 
     play(tmp_path, scene)
