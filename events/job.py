@@ -8,7 +8,7 @@ from events.annotations import Annotation, Kind, LabelSpec
 from events.registry import Fact, event
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One annotation with other facets than before.
 
     old, new  facet → value, the changed facets only; an absent key is an absent facet

@@ -48,26 +48,29 @@ def with_facets(annotation: Annotation, old: Facets, new: Facets) -> Annotation:
     kind = type(annotation)
     members: dict[str, Any] = {}
     attributes: dict[str, AttributeValue] | None = None
-    for name in (*old, *new):
+    for name, value in new.items():
+        if type(value) is list:
+            value = _value(kind, name, value)
         if not name.startswith(ATTRIBUTE):
-            if name in new:
-                members[_MEMBER.get(name, name)] = _value(kind, name, new[name])
+            members[_MEMBER.get(name, name)] = value
             continue
         if attributes is None:
             attributes = dict(annotation.attributes)
-        if name in new:
-            attributes[name.removeprefix(ATTRIBUTE)] = _value(kind, name, new[name])
-        else:
-            attributes.pop(name.removeprefix(ATTRIBUTE), None)
+        attributes[name.removeprefix(ATTRIBUTE)] = value
+    if old.keys() != new.keys():
+        for name in old:
+            if name not in new and name.startswith(ATTRIBUTE):
+                if attributes is None:
+                    attributes = dict(annotation.attributes)
+                attributes.pop(name.removeprefix(ATTRIBUTE), None)
     if attributes is not None:
         members["attributes"] = dict(sorted(attributes.items()))
     return msgspec.structs.replace(annotation, **members)
 
 
-def _value(kind: type, name: str, value: Any) -> Any:
-    if (kind, name) in _NESTED:
-        return msgspec.convert(value, _NESTED[kind, name])
-    return tuple(value) if isinstance(value, list) else value
+def _value(kind: type, name: str, value: list[Any]) -> Any:
+    nested = _NESTED.get((kind, name))
+    return tuple(value) if nested is None else msgspec.convert(value, nested)
 
 
 def change_between(old: Annotation, new: Annotation) -> Change | None:

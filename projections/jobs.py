@@ -79,7 +79,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class AnnotationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AnnotationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One annotation as last observed.
 
     added    position of the event that it appeared with
@@ -95,7 +95,7 @@ class AnnotationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     touched: dict[str, int] = {}
 
 
-class RemovedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RemovedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An annotation that is gone: as it was last, and the position where it was removed.
 
     added, touched  as in `AnnotationRow`
@@ -327,7 +327,10 @@ def _apply(
     assert row is not None, f"{at.stream} has no {change.kind} {change.id}"
     touched = row.touched
     if touch:
-        touched = touched | dict.fromkeys((*change.old, *change.new), at.position)
+        moved = dict.fromkeys(change.new, at.position)
+        if change.old.keys() != change.new.keys():
+            moved |= dict.fromkeys(change.old, at.position)
+        touched = touched | moved if touched else moved
     annotation = with_facets(row.annotation, change.old, change.new)
     tables.put(ANNOTATIONS, msgspec.structs.replace(row, annotation=annotation, touched=touched))
 

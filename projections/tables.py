@@ -67,9 +67,11 @@ class _Rows:
         self._fresh: list[Key] = []
 
     def put(self, key: Key, row: Any) -> None:
-        if key not in self.by_key:
+        rows = self.by_key
+        before = len(rows)
+        rows[key] = row
+        if len(rows) > before:
             self._fresh.append(key)
-        self.by_key[key] = row
 
     def keys(self) -> list[Key]:
         """Return the keys in order; some may be gone, or come twice."""

@@ -22,6 +22,9 @@ T = TypeVar("T")
 ASKS_MAX: Final = 256
 """Questions in the threads' hands at one time; further ones wait on the loop."""
 
+FOLLOW_EVERY_S: Final = 0.05
+"""How far the tables may stay behind while nobody asks: each step takes turns from the loop."""
+
 
 class KeptProjections:
     """`Projections` by two threads: one keeps the live tables, one looks into the past."""
@@ -77,6 +80,7 @@ class KeptProjections:
             self._projector.put(request)
             await asyncio.wrap_future(request.future)
             position = request.upto
+            await asyncio.sleep(FOLLOW_EVERY_S)
 
     async def rebuild(
         self, names: Collection[str] | None = None, *, progress: Progress | None = None
