@@ -31,6 +31,11 @@ def journal(app: App) -> Journal:
     return Journal(app.store, app.projections, app.clock, actor=app.actor, evidence="command")
 
 
+def witness(app: App) -> Journal:
+    """Return the log for what was seen to happen: the command that looks is not who did it."""
+    return Journal(app.store, app.projections, app.clock)
+
+
 async def watch(app: App, server: str, *, by_command: bool = True) -> JobWatch:
     """Return what watches the jobs of a server. Raises UnknownServer and CvatError.
 
@@ -40,8 +45,7 @@ async def watch(app: App, server: str, *, by_command: bool = True) -> JobWatch:
         await app.projections.ask(lambda tables: check_swept(tables, server))
     cvat = await app.cvat(server)
     own = (await cvat.self_user()).get("id")
-    kept = journal(app) if by_command else Journal(app.store, app.projections, app.clock)
-    return JobWatch(cvat, kept, app.pool, own)
+    return JobWatch(cvat, witness(app), app.pool, own)
 
 
 async def load(app: App, server: str) -> Load:
@@ -72,7 +76,7 @@ async def annotate(app: App, server: str, dataset: str, progress: Progress) -> A
 
 async def backfill(app: App, server: str, *, by_command: bool = True) -> Backfill:
     """Return what records the deliveries of a server's webhooks that never reached us."""
-    kept = journal(app) if by_command else Journal(app.store, app.projections, app.clock)
+    kept = journal(app) if by_command else witness(app)
     target_url = (await hook(app, server)).target_url
     return Backfill(await app.cvat(server), kept, target_url, app.delivered)
 

@@ -43,4 +43,4 @@ async def _merge(app: App, stream: str, job: int) -> None:
     run = await app.projections.ask(lambda tables: tables.get(runs.RUNS, *runs.run_of(stream)))
     assert run is not None
     server = run.request.server
-    await wiring.journal(app).carry_out(lambda tables: merge.decide(tables, server, job))
+    await wiring.witness(app).carry_out(lambda tables: merge.decide(tables, server, job))

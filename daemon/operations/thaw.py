@@ -45,7 +45,7 @@ async def thaw(app: App, args: ThawServer) -> AsyncGenerator[Json, None]:
         yield {**found, "jobs": len(frozen)}
         return
     watch = await wiring.watch(app, args.name)
-    await watch.journal.carry_out(lambda tables: _thawing(tables, args.name))
+    await wiring.journal(app).carry_out(lambda tables: _thawing(tables, args.name))
     outcomes = Counter([(await watch.observe(job)).outcome for job in frozen])
     replaced = await app.projections.ask(
         lambda tables: _in_condition(tables, args.name, "replaced")

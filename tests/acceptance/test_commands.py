@@ -186,6 +186,21 @@ async def test_a_conflict_waits_until_somebody_decides(folder: Path):
         assert await left_edge(shell, label) == pytest.approx((box["points"][0] + 48) / 480)
 
 
+async def test_who_loads_an_edit_is_not_who_made_it(folder: Path):
+    """No daemon ran and no delivery came: nobody knows the author, least of all by who looked."""
+    async with annotated(folder) as (shell, ana, job):
+        box = (await ana.open(job))["shapes"][0]
+        since = (await shell.ask("log", "-n", "1"))[0]["position"]
+        await ana.save(job, update=[ana.moved(box, 48, 0)])
+
+        await shell.ask("load", NAME, RUN)
+
+        told = await shell.ask("log", f"@{since}..")
+        about = {found["type"]: found for found in told}
+        for kind in ("AnnotationsObserved", "LabelsMerged"):
+            assert (about[kind]["actor"], about[kind]["evidence"]) == (None, "unknown")
+
+
 def move_in_dataset(dataset: Path, label: str, left: float) -> None:
     """Export the dataset again, with a box somewhere else."""
     path = dataset / "samples.json"
