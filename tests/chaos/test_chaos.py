@@ -20,7 +20,7 @@ KILLS = 4
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_nothing_is_lost_on_a_day_of_faults_and_kills(tmp_path: Path):
+def test_nothing_is_lost_on_a_day_of_faults_and_kills(tmp_path: Path) -> None:
     """The network, the server and the process fail at once, which no other test does."""
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
@@ -35,7 +35,7 @@ def test_nothing_is_lost_on_a_day_of_faults_and_kills(tmp_path: Path):
     assert {"lost", "repeated", "delayed", "reordered"} <= found["faults_of_deliveries"].keys()
 
 
-def test_the_weather_is_as_bad_as_it_is_said_to_be():
+def test_the_weather_is_as_bad_as_it_is_said_to_be() -> None:
     """A day on which nothing fails would prove nothing."""
     weather = Weather(rng=random.Random(1), rages=True)
 
@@ -52,7 +52,7 @@ def test_the_weather_is_as_bad_as_it_is_said_to_be():
     assert 400 < len(list(filter(None, faults))) + weather.counts["requests: latency"] < 600
 
 
-def test_a_save_that_was_made_and_answered_500_is_judged_too(tmp_path: Path):
+def test_a_save_that_was_made_and_answered_500_is_judged_too(tmp_path: Path) -> None:
     """The journal notes the error, so without a completion the judge would miss the edit."""
     empty, one, two = (
         {"tags": [], "shapes": [{"id": n} for n in range(many)]} for many in (0, 1, 2)

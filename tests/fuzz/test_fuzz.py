@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.corpus import answers, deliveries
+from tests.fuzz.first_readers import take
 from tests.fuzz.mutate import hostile_json
 from tests.fuzz.targets import TARGETS, run, scratch, target
 
@@ -66,3 +67,13 @@ def test_the_mutations_are_hostile_and_repeat() -> None:
     for mark in (b"1e400", b"NaN", b"[[[[[[[[", b"\\ud800", b"-Infinity", b"2026-99-99"):
         assert mark in joined, mark
     assert len(set(bodies)) > 1_500
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_the_first_readers_of_bytes_let_errors_of_ours_pass_alone(which: int) -> None:
+    """What the coverage-guided run calls is held here, too, where that cannot be installed."""
+    rng = random.Random(which)
+    documents = [*deliveries(), *answers()["/api/jobs/N/annotations"]]
+
+    for number in range(500):
+        take(bytes([which]) + hostile_json(rng, documents[number % len(documents)]))

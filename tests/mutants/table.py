@@ -157,14 +157,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "what was seen is forgotten, and raised again",
-        "projections/runs.py",
+        "projections/run_labels.py",
         "seen = msgspec.structs.replace(row, seen=row.seen | edit.facets)",
         "seen = msgspec.structs.replace(row, seen=row.seen)",
         _MERGE + "test_a_conflict_is_raised_once_and_closed_when_cvat_takes_its_edit_back",
     ),
     Mutant(
         "a conflict is taken for agreed",
-        "projections/runs.py",
+        "projections/run_labels.py",
         "seen = msgspec.structs.replace(row, seen=row.seen | edit.facets)",
         "seen = msgspec.structs.replace(\n"
         "        row, seen=row.seen | edit.facets, agreed=row.agreed | edit.facets\n    )",
