@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,6 +36,7 @@ STOP_S: Final = 5.0
 HEADS_S: Final = 1.0  # how long a stop waits for the first word on connections that were accepted
 LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown away
 HEAD_BYTES_MAX: Final = 8_190
+COLLECT_EVERY: Final = 10_000  # new objects; Python's own is 700
 
 
 class PortTaken(SyncError):
@@ -60,6 +62,7 @@ async def listening(app: App) -> AsyncIterator[str]:
         bodies=bodies,
     )
     await receiver.recall()
+    collect_seldom()
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
         site = make_site(receiver, Readyz(app.store, app.projections), limits)
@@ -71,6 +74,17 @@ async def listening(app: App) -> AsyncIterator[str]:
         flushing.cancel()
         await receiver.refusals.flush()
         await asyncio.to_thread(bodies.close)
+
+
+def collect_seldom() -> None:
+    """Keep the garbage collector from holding deliveries up.
+
+    What was imported stays for ever; a full collection that looked at all of it again stopped the
+    loop for 0.1 s, and the small ones took a fifth of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
 
 
 def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Application:

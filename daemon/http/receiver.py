@@ -171,6 +171,9 @@ class Receiver:
             # The server will send it again, and it is not known then.
             self._recent.pop(key, None)
             raise
+        if key in self._recent:
+            # The task is done, and so many of them would be kept for as long as the keys are.
+            self._recent[key] = self._recent[key]._replace(appending=None)
         self._bodies.keep(Body(self._clock.now_us(), server, body_hash, body))
         self._on_delivery(server, fact)
 
