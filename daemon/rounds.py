@@ -16,6 +16,8 @@ from daemon.logs import trouble
 from daemon.ports.cvat import CvatError
 from events.server import DeliveryReceived
 
+# Jobs are found first: tasks and issues of others are none of ours.
+FIRST_S: Final = 5.0
 BACKFILL_S: Final = 300.0
 TASKS_S: Final = 60.0
 ISSUES_S: Final = 300.0
@@ -49,8 +51,8 @@ class Rounds:
         """Go rounds until cancelled; trouble with the server puts a round off, no more."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(BACKFILL_S, self.fill))
-            group.create_task(self._every(TASKS_S, self.tasks.look))
-            group.create_task(self._every(ISSUES_S, self.issues.look))
+            group.create_task(self._every(TASKS_S, self.tasks.look, first_s=FIRST_S))
+            group.create_task(self._every(ISSUES_S, self.issues.look, first_s=FIRST_S))
             group.create_task(self._follow_hints())
 
     async def fill(self) -> None:
@@ -65,7 +67,11 @@ class Rounds:
                     complete=filled.complete,
                 )
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _every(
+        self, seconds: float, work: Callable[[], Awaitable[None]], *, first_s: float = 0.0
+    ) -> None:
+        if first_s:
+            await self.clock.sleep(first_s)
         while True:
             await self._patiently(work)
             await self.clock.sleep(seconds)
