@@ -8,6 +8,7 @@ business.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -75,6 +76,18 @@ class Metrics:
         )
         self.verify_age_s = self._gauge("verify_age_seconds", "Age of that result.")
 
+        # Finding a series by its labels costs more than counting, and webhooks come by thousands.
+        self._request_series = cache(self.requests.labels)
+        self._webhook_series = cache(self.webhooks.labels)
+
+    def requested(self, method: str, route: str, status: str) -> None:
+        """Count a request."""
+        self._request_series(method, route, status).inc()
+
+    def delivered(self, server: str, outcome: str, count: int = 1) -> None:
+        """Count deliveries, or what there was none for."""
+        self._webhook_series(server, outcome).inc(count)
+
     def appended(self, events: Sequence[NewEvent], seconds: float) -> None:
         """Hear of an append that is on disk."""
         self.append_s.observe(seconds)
@@ -92,7 +105,7 @@ class Metrics:
 
     def _missed(self, stream: str, outcome: str, count: int) -> None:
         # `server/<name>`, or `job/<name>/<id>`.
-        self.webhooks.labels(stream.split("/")[1], outcome).inc(count)
+        self.delivered(stream.split("/")[1], outcome, count)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(f"labeltrail_{name}", about, labels, registry=self.registry)

@@ -65,9 +65,9 @@ def _tell(request: web.Request, status: int, took_s: float) -> None:
     )
     metrics = request.app.get(METRICS)
     if metrics is not None:
-        metrics.requests.labels(method, route, str(status)).inc()
+        metrics.requested(method, route, str(status))
         if OUTCOME in request:
-            metrics.webhooks.labels(request[SERVER], request[OUTCOME]).inc()
+            metrics.delivered(request[SERVER], request[OUTCOME])
 
 
 def _route(request: web.Request) -> str:
