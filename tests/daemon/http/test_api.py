@@ -461,6 +461,12 @@ async def test_the_description_is_valid_and_names_every_route(daemon: Served):
         OAS31Validator.check_schema(schema)
     names = set(re.findall(r'"#/components/schemas/([^"]+)"', answer.body.decode()))
     assert names <= set(found["components"]["schemas"])
+    for one in (one for path in found["paths"].values() for one in path.values()):
+        assert one["summary"].endswith(".")
+        assert set(one["responses"]) == {"200", "default"}
+        for parameter in one.get("parameters", ()):
+            assert parameter["in"] in ("query", "header")
+            OAS31Validator.check_schema(parameter["schema"])
     ids = [one["operationId"] for path in found["paths"].values() for one in path.values()]
     assert len(ids) == len(set(ids))
 
