@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -35,7 +35,7 @@ class Editor:
         timeout = aiohttp.ClientTimeout(total=ANSWER_S)
         self._session = aiohttp.ClientSession(url, timeout=timeout)
 
-    async def __aenter__(self) -> Editor:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -60,9 +60,9 @@ class Weather(Faults):
         self.counts["requests"] += 1
         if self.rng.random() >= REQUESTS_FAIL:
             return None
-        kind = self.rng.choice([*KINDS, "latency"])
-        self.counts[f"requests: {kind}"] += 1
-        if kind == "latency":
+        kind: RequestKind | None = self.rng.choice([*KINDS, None])
+        self.counts[f"requests: {kind or 'latency'}"] += 1
+        if kind is None:
             # The sandbox looks at it right after this call, before it waits.
             self.latency_s = self.rng.uniform(0.05, LATENCY_S)
             return None

@@ -17,7 +17,7 @@ from tests.fuzz.corpus import answers, deliveries
 def main() -> int:
     """Fuzz until something breaks, or for -runs=N inputs; without atheris, say so."""
     try:
-        import atheris  # type: ignore[import-not-found,unused-ignore]
+        import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         print("atheris is not installed here; nothing was tried", file=sys.stderr)
         return 0
