@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daemon.handlers import observe
+from daemon.handlers import decoding
 from daemon.handlers.observe import JobBusy
+from daemon.pool import Pool, Work, WorkFailed
 from daemon.ports.cvat import CvatError
 from daemon.sandbox import RequestFault
+from events.errors import SyncError
 from events.job import AnnotationsObserved, JobDeleted, JobReadable, JobUnreachable, JobUnreadable
 from events.run import LabelsLinked
 from tests.daemon.handlers.playing import change, play, recorded
@@ -238,13 +241,54 @@ def test_annotations_are_known_again_before_others_take_their_place(media: Path)
     play(media, scene)
 
 
-def test_large_bodies_are_decoded_off_the_loop(
-    media: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loop answers webhooks meanwhile."""
-    monkeypatch.setattr(observe, "DECODE_INLINE_BYTES_MAX", 1)
+class Here(Pool):
+    """Does the work here and now: another process would not live in a simulated time."""
+
+    ran = 0
+
+    async def run(
+        self, work: Work, *parts: bytes, raises: Iterable[type[SyncError]] = ()
+    ) -> list[bytes]:
+        self.ran += 1
+        return list(work(parts))
+
+
+def test_large_bodies_are_decoded_in_the_pool(media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop answers webhooks meanwhile; what is read is the same."""
 
     async def scene(world: World, process: Process) -> None:
-        assert (await process.watch.read(world.jobs()[0])).annotations
+        inline = await process.watch.read(world.jobs()[0])
+        assert inline.annotations
+        monkeypatch.setattr(decoding, "INLINE_BYTES_MAX", 1)
+        pool = Here()
+
+        pooled = await dataclasses.replace(process.watch, pool=pool).read(world.jobs()[0])
+
+        assert pool.ran == 1
+        assert pooled == inline
+
+    play(media, scene)
+
+
+def test_a_job_whose_body_no_process_can_decode_is_unreadable(
+    media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last good state stands, and it holds up no other job."""
+
+    class Stuck(Pool):
+        async def run(
+            self, work: Work, *parts: bytes, raises: Iterable[type[SyncError]] = ()
+        ) -> list[bytes]:
+            raise WorkFailed("a process of the pool did not end its work", tries=2)
+
+    async def scene(world: World, process: Process) -> None:
+        job = world.jobs()[0]
+        assert (await process.watch.observe(job)).outcome == "observed"
+        monkeypatch.setattr(decoding, "INLINE_BYTES_MAX", 1)
+
+        seen = await dataclasses.replace(process.watch, pool=Stuck()).observe(job)
+
+        assert seen.outcome == "unreadable"
+        assert seen.changed
 
     play(media, scene)
