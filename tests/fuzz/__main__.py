@@ -17,7 +17,7 @@ from typing import Final
 from tests.fuzz.piece import taken
 
 # Shares of all inputs: a manifest is several files and takes the longest.
-SHARES: Final = {"webhooks": 0.4, "answers": 0.4, "manifests": 0.2}
+SHARES: Final = {"webhooks": 0.35, "answers": 0.35, "merges": 0.15, "manifests": 0.15}
 WORKERS: Final = 2
 INPUTS_A_PIECE: Final = 20_000
 RSS_GROWTH_MIB_MAX: Final = 64

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import Mock
 
+import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.streams import StreamReader
@@ -48,11 +49,18 @@ from daemon.observer import Observer
 from daemon.pool import Pool
 from daemon.ports.cvat import CvatError
 from daemon.store.memory import MemoryStore
+from events.canonical import canonical
 from events.errors import SyncError
+from events.run import LabelsMerged
+from projections import merge
+from projections.codec.cvat import Schema, annotations_from_wire, annotations_to_wire
 from projections.folds import FOLDS
+from projections.upload import FieldRequest
 from tests.fakes.projections import InlineProjections
 from tests.fuzz.corpus import answers, deliveries
 from tests.fuzz.mutate import Rng, hostile_bytes, hostile_json
+from tests.projections.story import JOB as merge_job
+from tests.projections.story import Story, box, sample
 
 SECRET: Final = "a secret"
 TARGET_URL: Final = "http://127.0.0.1:8787/webhooks/cvat/main"
@@ -343,6 +351,37 @@ class Answers(Target):
         return "meta"
 
 
+class Merges(Target):
+    """Annotations of a run's job that are hostile and readable, on into the dataset."""
+
+    name = "merges"
+
+    async def begin(self) -> None:
+        self.story = Story()
+        self.story.open(sample(0, *(box(number) for number in (10, 11, 12))), sample(1, box(20)))
+        self.story.annotate(FieldRequest(name="gt", classes=("bus", "car")))
+        schema = self.schema = Schema(self.story.labels)
+        shown = list(self.story.shown.values())
+        self.sound = annotations_to_wire(shown, schema, with_ids=True)
+
+    async def one(self, rng: Rng) -> str:
+        story = self.story
+        try:
+            found = annotations_from_wire(hostile(rng, self.sound), self.schema)
+        except SyncError:
+            return "refused"
+        story.second += 1
+        drafts = story.carry_out(story.look(annotations=found))
+        drafts += story.carry_out(merge.identify(story.tables, "main", merge_job))
+        story.settle()
+        drafts += story.carry_out(merge.decide(story.tables, "main", merge_job))
+        for draft in drafts:
+            canonical(msgspec.to_builtins(draft.fact))
+        again = merge.decide(story.tables, "main", merge_job).drafts
+        assert not again, f"a merge was not the last one: {again}"
+        return "merged" if any(isinstance(one.fact, LabelsMerged) for one in drafts) else "nothing"
+
+
 async def _keep_text(text: IssueText) -> None:
     """Texts are not kept here."""
 
@@ -403,7 +442,7 @@ class _Session:
         yield _Response(self.bodies.get(path, b"{}"))
 
 
-TARGETS: Final = ("webhooks", "manifests", "answers")
+TARGETS: Final = ("webhooks", "manifests", "answers", "merges")
 
 
 def target(name: str, folder: Path) -> Target:
@@ -413,6 +452,8 @@ def target(name: str, folder: Path) -> Target:
             return Webhooks()
         case "manifests":
             return Manifests(folder)
+        case "merges":
+            return Merges()
     return Answers()
 
 

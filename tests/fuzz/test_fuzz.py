@@ -16,7 +16,7 @@ from tests.fuzz.first_readers import take
 from tests.fuzz.mutate import hostile_json
 from tests.fuzz.targets import TARGETS, run, scratch, target
 
-FIXED: dict[str, int] = {"webhooks": 1_000, "answers": 1_000, "manifests": 500}
+FIXED: dict[str, int] = {"webhooks": 1_000, "answers": 1_000, "manifests": 400, "merges": 1_000}
 
 
 @pytest.fixture
