@@ -114,10 +114,11 @@ def test_a_line_that_no_loop_came_to_write_goes_out_with_the_next():
         lines.write("last\n")
         loop.stop()
 
-    _task = loop.create_task(say_last())
+    task = loop.create_task(say_last())
     loop.call_soon(loop.stop)
     loop.run_forever()
     loop.close()
+    assert task.done()
     lines.write("after\n")
 
     assert stream.getvalue() == "last\nafter\n"
