@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -42,12 +43,13 @@ def main() -> int:
     broken: list[str] = []
     # A new process a piece, so that its peak is that of its own inputs.
     with ProcessPoolExecutor(WORKERS, get_context("spawn"), max_tasks_per_child=1) as pool:
-        for (name, *_), (counts, grown_mib, error) in zip(
+        for (name, _, last, _), (counts, grown_mib, error) in zip(
             pieces, pool.map(taken, pieces), strict=True
         ):
             ended[name] += counts
             rss_mib[name] = max(rss_mib.get(name, 0), grown_mib)
             broken += [error] if error else []
+            print(f"{name}: {last} inputs {error}".rstrip(), file=sys.stderr)
     found = {
         "seed": asked.seed,
         "inputs": sum(counts.total() for counts in ended.values()),
