@@ -68,8 +68,9 @@ class _Attribute(msgspec.Struct):
 
 
 class _Label(msgspec.Struct):
-    id: Id | None = None
-    name: str | None = None
+    # Left out they are missed where labels are read; null would be recorded, and fit no event.
+    id: Id = 0
+    name: str = ""
     type: str | None = None
     color: str | None = None
     attributes: list[_Attribute] | None = None

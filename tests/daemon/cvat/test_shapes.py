@@ -42,6 +42,8 @@ def test_a_sound_object_passes_as_it_is(path: str) -> None:
         ("/api/jobs", {"updated_date": None}),
         ("/api/tasks", {"project_id": -1}),
         ("/api/labels", {"id": 7, "attributes": [{"id": 1}]}),
+        ("/api/labels", {"id": None, "name": "car"}),
+        ("/api/labels", {"id": 7, "name": None}),
         ("/api/issues", {"position": ["x"]}),
         ("/api/comments", {"issue": {}}),
         ("/api/users/self", {"id": 2.5}),
