@@ -51,7 +51,7 @@ class RowText(Generic[Row]):
     def read(self, text: str) -> Row:
         """Give back the row that was written. Raises DamagedRow."""
         try:
-            if self._may_be_marked and '"$' in text:
+            if self._may_be_marked and '"$' in text and is_marked(text.encode()):
                 return msgspec.convert(parse(text.encode()), self._type, str_keys=True)
             return self._decode(text)
         except (msgspec.MsgspecError, ValueError, SyncError) as exc:

@@ -14,6 +14,8 @@ from events.errors import SyncError
 BUCKETS_MAX: Final = 10_000
 # One household or office has a /64; a single machine may use any address of it.
 IPV6_PREFIX_BITS: Final = 64
+# Sums of many short times: whoever waited as long as told is not sent away for the last bit.
+ROUNDING: Final = 1e-9
 
 
 class TooManyRequests(SyncError):
@@ -44,7 +46,7 @@ class Rates:
         now_s = self._monotonic_s()
         bucket = self._buckets.pop(name, _Bucket(burst, now_s))
         left = min(float(burst), bucket.left + (now_s - bucket.at_s) * per_s)
-        allowed = left >= 1
+        allowed = left >= 1 - ROUNDING
         self._buckets[name] = _Bucket(left - 1 if allowed else left, now_s)
         if len(self._buckets) > BUCKETS_MAX:
             self._buckets.popitem(last=False)

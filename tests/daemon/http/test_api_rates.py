@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.http.api import rates
@@ -15,6 +15,7 @@ from daemon.http.api.rates import Rates, TooManyRequests, bucket_of
     per_s=st.floats(min_value=0.1, max_value=20),
     burst=st.integers(min_value=1, max_value=10),
 )
+@example([1.5467137425293654, 0.6904105391434243, 0.0], 1.0, 1)
 def test_never_more_than_the_burst_and_the_rate(pauses_s: list[float], per_s: float, burst: int):
     """Whatever the pattern of requests; and whoever waits as long as told is let in."""
     now_s = 0.0

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from daemon.projector.file import is_damage, open_temporary
@@ -84,6 +84,7 @@ def do(tables: Tables, step: tuple[Any, ...]) -> Any:
 
 
 @given(steps)
+@example([("put", Label(dataset="", frame=0, kind="box", value={"$": -(2**63) - 1}))])
 def test_the_same_steps_show_the_same_rows(taken: list[tuple[Any, ...]]) -> None:
     """Promise 1 hangs on it: a fold cannot tell where its tables are kept."""
     kept, remembered = sqlite_tables(), MemoryTables()
