@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from events.annotations import kind_of
@@ -189,6 +191,18 @@ def _close(tables: Tables, run: RunRow, address: Address, facets: Facets) -> Non
             tables.delete(WAITING, run.dataset, run.key, *address, row.id)
 
 
+# Where an entry of `pending` is that is about no label.
+NO_LABEL = Address("", 0, "", "")
+
+
+def _wait(tables: Tables, run: RunRow, at: Recorded, address: Address, **entry: Any) -> None:
+    """Let something wait for a decision: an entry of `pending`."""
+    row = WaitingRow(
+        dataset=run.dataset, key=run.key, **address._asdict(), position=at.position, **entry
+    )
+    tables.put(WAITING, row)
+
+
 def _address(edit: LabelEdit) -> Address:
     return Address(edit.sample, edit.frame, edit.field, edit.label)
 
@@ -197,19 +211,16 @@ def rejected(tables: Tables, at: Recorded, fact: EditRejected) -> None:
     run = run_at(tables, at)
     for number, edit in enumerate(fact.edits):
         _see(tables, run, edit)
-        tables.put(
-            WAITING,
-            WaitingRow(
-                dataset=run.dataset,
-                key=run.key,
-                **_address(edit)._asdict(),
-                id=f"r{at.position}.{number}",
-                what="rejected",
-                job=fact.job,
-                position=at.position,
-                reason=fact.restriction,
-                edit=edit,
-            ),
+        _wait(
+            tables,
+            run,
+            at,
+            _address(edit),
+            id=f"r{at.position}.{number}",
+            what="rejected",
+            job=fact.job,
+            reason=fact.restriction,
+            edit=edit,
         )
 
 
@@ -217,19 +228,16 @@ def conflict(tables: Tables, at: Recorded, fact: ConflictRaised) -> None:
     run = run_at(tables, at)
     for conflict in fact.conflicts:
         _see(tables, run, conflict.edit)
-        tables.put(
-            WAITING,
-            WaitingRow(
-                dataset=run.dataset,
-                key=run.key,
-                **_address(conflict.edit)._asdict(),
-                id=conflict.id,
-                what="conflict",
-                job=fact.job,
-                position=at.position,
-                edit=conflict.edit,
-                current=conflict.dataset,
-            ),
+        _wait(
+            tables,
+            run,
+            at,
+            _address(conflict.edit),
+            id=conflict.id,
+            what="conflict",
+            job=fact.job,
+            edit=conflict.edit,
+            current=conflict.dataset,
         )
 
 
@@ -244,28 +252,22 @@ def resolved(tables: Tables, at: Recorded, fact: ConflictResolved) -> None:
 
 def quarantined(tables: Tables, at: Recorded, fact: LabelQuarantined) -> None:
     run = run_at(tables, at)
-    tables.put(
-        WAITING,
-        WaitingRow(
-            dataset=run.dataset,
-            key=run.key,
-            sample="",
-            frame=0,
-            field="",
-            label="",
-            id=fact.id,
-            what="quarantine",
-            job=fact.job,
-            position=at.position,
-            reason=fact.reason,
-            annotation=fact.annotation,
-        ),
+    _wait(
+        tables,
+        run,
+        at,
+        NO_LABEL,
+        id=fact.id,
+        what="quarantine",
+        job=fact.job,
+        reason=fact.reason,
+        annotation=fact.annotation,
     )
 
 
 def quarantine_resolved(tables: Tables, at: Recorded, fact: QuarantineResolved) -> None:
     run = run_at(tables, at)
-    row = tables.get(WAITING, run.dataset, run.key, "", 0, "", "", fact.id)
+    row = tables.get(WAITING, run.dataset, run.key, *NO_LABEL, fact.id)
     assert row is not None, f"{at.stream} has no quarantine {fact.id}"
     tables.put(WAITING, msgspec.structs.replace(row, settled=True))
 
@@ -273,28 +275,22 @@ def quarantine_resolved(tables: Tables, at: Recorded, fact: QuarantineResolved) 
 def held(tables: Tables, at: Recorded, fact: MergeHeld) -> None:
     run = run_at(tables, at)
     set_job(tables, at, fact.job, held=fact.updated_date)
-    tables.put(
-        WAITING,
-        WaitingRow(
-            dataset=run.dataset,
-            key=run.key,
-            sample="",
-            frame=0,
-            field="",
-            label="",
-            id=fact.id,
-            what="held",
-            job=fact.job,
-            position=at.position,
-            reason=f"{fact.deleted} deleted and {fact.relabelled} relabelled of {fact.labels}",
-        ),
+    _wait(
+        tables,
+        run,
+        at,
+        NO_LABEL,
+        id=fact.id,
+        what="held",
+        job=fact.job,
+        reason=f"{fact.deleted} deleted and {fact.relabelled} relabelled of {fact.labels}",
     )
 
 
 def released(tables: Tables, at: Recorded, fact: MergeReleased) -> None:
     run = run_at(tables, at)
     set_job(tables, at, fact.job, held="", released=fact.updated_date, choice=fact.choice)
-    tables.delete(WAITING, run.dataset, run.key, "", 0, "", "", fact.id)
+    tables.delete(WAITING, run.dataset, run.key, *NO_LABEL, fact.id)
 
 
 def schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
