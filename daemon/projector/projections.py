@@ -92,6 +92,8 @@ class KeptProjections:
 
     async def close(self) -> None:
         self._closed = True
+        # Told at once: a rebuild could be through before a thread is free to wait for it.
+        self._projector.stop()
         await asyncio.to_thread(self._close_threads)
 
     def _close_threads(self) -> None:

@@ -80,11 +80,17 @@ class Projector:
                 self._thread.start()
             self._inbox.put(request)
 
-    def close(self) -> None:
-        """Stop after the batch or the question at hand, and wait for that. Blocks."""
+    def stop(self) -> None:
+        """Let it stop after the batch or the question at hand."""
         with self._lock:
+            if self._closing:
+                return
             self._closing = True
         self._inbox.put(None)
+
+    def close(self) -> None:
+        """Stop, and wait for that. Blocks."""
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join()
 
