@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import orjson
 
+from daemon.ports.store import StoreClosed
 from daemon.store import rows
 from daemon.store.driver import number, open_reader, reading
 from daemon.store.prepare import STREAM_BYTES_MAX, UnreadablePayload, fact_of, unpack
@@ -30,6 +33,10 @@ class SqliteReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Whoever read for a client that went away may still be at it when the reader is closed,
+        # and SQLite crashes where a connection is closed under a statement.
+        self._using = threading.RLock()
+        self._closed = False
         self._conn = open_reader(path)
         self._streams = rows.Names(self._conn, "streams")
         self._types = rows.Names(self._conn, "types")
@@ -57,7 +64,7 @@ class SqliteReader:
         return fact_of(recorded, self._blob)
 
     def event(self, id: bytes) -> Recorded | None:
-        with reading(self._path):
+        with reading(self._path), self._open():
             found = self._conn.execute(f"{_SELECT} WHERE id = ?", (id,)).fetchone()
             return rows.recorded(found, self._streams, self._types) if found else None
 
@@ -90,11 +97,25 @@ class SqliteReader:
         names = "SELECT id, name FROM streams WHERE name BETWEEN ? AND ? ORDER BY name"
         last = "SELECT max(version) FROM events WHERE stream = ?"
         with reading(self._path):
-            for id, name in self._conn.execute(names, _prefix_range(prefix)).fetchall():
-                yield name, number(self._conn, last, id)
+            with self._open():
+                found = self._conn.execute(names, _prefix_range(prefix)).fetchall()
+            for id, name in found:
+                with self._open():
+                    version = number(self._conn, last, id)
+                yield name, version
 
     def close(self) -> None:
-        self._conn.close()
+        with self._using:
+            self._closed = True
+            self._conn.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Keep the connection open meanwhile. Raises StoreClosed."""
+        with self._using:
+            if self._closed:
+                raise StoreClosed("the reader was closed")
+            yield
 
     def _all(self, after: int, last: int, left: int) -> Iterator[Recorded]:
         sql = f"{_SELECT} WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
@@ -122,28 +143,31 @@ class SqliteReader:
     ) -> array[int]:
         # Read from the index over (stream, version) alone, eight bytes for each event.
         first, end = (stream, stream) if stream is not None else _prefix_range(prefix or "")
-        found = self._conn.execute(
-            "SELECT position FROM events"
-            " WHERE stream IN (SELECT id FROM streams WHERE name BETWEEN ? AND ?)"
-            " AND +position > ? AND +position <= ?",
-            (first, end, after, last),
-        )
-        return array("q", sorted(position for (position,) in found)[: max(left, 0)])
+        with self._open():
+            found = self._conn.execute(
+                "SELECT position FROM events"
+                " WHERE stream IN (SELECT id FROM streams WHERE name BETWEEN ? AND ?)"
+                " AND +position > ? AND +position <= ?",
+                (first, end, after, last),
+            )
+            return array("q", sorted(position for (position,) in found)[: max(left, 0)])
 
     def _batch(self, sql: str, values: tuple[object, ...]) -> list[Recorded]:
-        batch, size = [], 0
-        cursor = self._conn.execute(sql, values)
-        for row in cursor:
-            batch.append(event := rows.recorded(row, self._streams, self._types))
-            size += len(event.payload)
-            if size > BATCH_BYTES_MAX:
-                break
-        cursor.close()
+        batch: list[Recorded] = []
+        size = 0
+        with self._open():
+            cursor = self._conn.execute(sql, values)
+            for row in cursor:
+                batch.append(event := rows.recorded(row, self._streams, self._types))
+                size += len(event.payload)
+                if size > BATCH_BYTES_MAX:
+                    break
+            cursor.close()
         return batch
 
     def _blob(self, name: str) -> object:
         sql = "SELECT codec, value FROM blobs WHERE name = ?"
-        with reading(self._path):
+        with reading(self._path), self._open():
             row = self._conn.execute(sql, (bytes.fromhex(name),)).fetchone()
         if row is None:
             raise UnreadablePayload("a value stored aside is missing", blob=name)
@@ -153,7 +177,7 @@ class SqliteReader:
         return self._number("SELECT recorded_at FROM events WHERE position = ?", position)
 
     def _number(self, sql: str, *values: object) -> int:
-        with reading(self._path):
+        with reading(self._path), self._open():
             return number(self._conn, sql, *values)
 
 
