@@ -57,9 +57,29 @@ def shows_run(objects: Iterator[Json], console: Console) -> None:
                     bars[what] = bar.add_task(what)
                 bar.update(bars[what], completed=found["done"], total=found["total"])
             elif found["kind"] == "plan":
-                console.print(f"{found['stream']}: {found}", markup=False)
+                _print_plan(found, console)
             else:
                 _print_run(found, console)
+
+
+def _print_plan(plan: Json, console: Console) -> None:
+    """What RunRequested or SchemaCompiled would say; both leave out what is the default."""
+    for task in plan.get("tasks", ()):
+        jobs = f", jobs of {plan['segment_size']}" if "segment_size" in plan else ""
+        console.print(
+            f"      task  {task['name']}: {len(task['samples'])} samples{jobs}", markup=False
+        )
+    for field in plan.get("fields", ()):
+        known = "existing" if field.get("existing") else "new"
+        console.print(f"     field  {field['name']}: {known} {field['type']}", markup=False)
+    if "server" in plan:
+        project = plan.get("project") or "a new one"
+        shown = project if plan.get("hooked", True) else "none, so CVAT tells nothing"
+        console.print(f"   project  {shown}, on {plan['server']}", markup=False)
+    for label in plan.get("labels", ()):
+        attributes = ", ".join(one["name"] for one in label.get("attributes", ()))
+        shown = f"{label['name']} ({label['type']}): {attributes}".removesuffix(": ")
+        console.print(f"     label  {shown}", markup=False)
 
 
 def _print_run(run: Json, console: Console) -> None:
