@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from watchfiles import awatch
 
-from daemon.pool import TRIES, Pool, WorkFailed
+from daemon import worker
+from daemon.pool import KEPT_BYTES_MAX, LONG_WORKERS_MAX, TRIES, Pool, WorkFailed
 from tests.fakes import heavy
 
 SOON_S = 1.0
@@ -25,7 +27,7 @@ async def pool() -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def impatient() -> AsyncIterator[Pool]:
-    pool = Pool(workers_max=1, work_s=SOON_S)
+    pool = Pool(workers_max=1, silent_s=SOON_S)
     yield pool
     await pool.close()
 
@@ -119,3 +121,77 @@ async def test_an_error_that_nobody_thought_of_names_its_kind_alone(pool: Pool):
     assert raised.value.facts["reason"] == "ZeroDivisionError"
     assert "with a name" not in str(raised.value)
     assert await pool.run(heavy.echo, b"next") == [b"next"]
+
+
+async def test_long_work_that_says_that_it_goes_on_is_not_stuck(impatient: Pool):
+    """A manifest of gigabytes takes minutes; only silence tells that nothing will come."""
+    assert await impatient.run(heavy.slow_but_alive, b"1.2", long=True) == [b"done"]
+
+
+async def test_long_work_keeps_no_short_work_waiting(pool: Pool, tmp_path: Path):
+    """While a large manifest is read, jobs are decoded all the same."""
+    noted = tmp_path / "pids"
+    noted.touch()
+    running = [
+        asyncio.create_task(pool.run(heavy.stuck, os.fsencode(noted), long=True)) for _ in range(3)
+    ]
+    async for _ in awatch(tmp_path, yield_on_timeout=True, rust_timeout=200):
+        if len(pids(noted)) == LONG_WORKERS_MAX:
+            break
+
+    assert await pool.run(heavy.echo, b"next") == [b"next"]
+
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    assert all(map(is_gone, pids(noted)))
+
+
+async def test_pieces_are_told_as_they_come(pool: Pool):
+    """Whoever waits for minutes hears how far it is."""
+    heard: list[bytes] = []
+
+    assert await pool.run(heavy.echo, b"one", b"two", told=heard.append) == []
+    assert heard == [b"one", b"two"]
+
+
+async def test_whoever_waits_for_an_acknowledgement_comes_first(pool: Pool):
+    """The processes are nice: the loop gets a core as soon as it wants one."""
+    _, niceness = await pool.run(heavy.about)
+
+    assert int(niceness) == os.nice(0) + worker.NICE
+
+
+async def test_a_process_that_grew_is_not_kept(pool: Pool):
+    """One large job a month ago must not hold its memory for ever."""
+    [small] = await pool.run(heavy.wasteful, b"1000")
+    [large] = await pool.run(heavy.wasteful, str(KEPT_BYTES_MAX).encode())
+    [next_one] = await pool.run(heavy.wasteful, b"1000")
+
+    assert small == large != next_one
+    assert is_gone(int(large))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of such a death")
+async def test_a_daemon_that_is_killed_leaves_no_process_at_work(tmp_path: Path):
+    """A worker that is stuck would stay for ever, and each start of the daemon add others."""
+    noted = tmp_path / "pids"
+    noted.touch()
+    code = (
+        "import asyncio; from daemon.pool import Pool; from tests.fakes import heavy;"
+        f"asyncio.run(Pool().run(heavy.stuck, {os.fsencode(noted)!r}))"
+    )
+    root = Path(__file__).parents[2]
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=root)
+    async for _ in awatch(tmp_path, yield_on_timeout=True, rust_timeout=200):
+        if pids(noted):
+            break
+
+    gone = asyncio.Event()
+    asyncio.get_running_loop().add_reader(os.pidfd_open(pids(noted)[0]), gone.set)
+
+    parent.kill()
+    await parent.wait()
+
+    async with asyncio.timeout(10):
+        await gone.wait()

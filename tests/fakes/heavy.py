@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -59,3 +60,24 @@ def _began(parts: Sequence[bytes]) -> int:
     with path.open("a") as file:
         file.write(f"{os.getpid()}\n")
     return len(path.read_text().split())
+
+
+def slow_but_alive(parts: Sequence[bytes]) -> Iterator[bytes | None]:
+    """Take longer than one silence may last, and say all the while that it goes on."""
+    until_s = time.monotonic() + float(parts[0])
+    while time.monotonic() < until_s:
+        time.sleep(0.05)
+        yield None
+    yield b"done"
+
+
+def about(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """Tell the process and its niceness."""
+    yield str(os.getpid()).encode()
+    yield str(os.nice(0)).encode()
+
+
+def wasteful(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """Take so many bytes, then tell the process."""
+    taken = b"x" * int(parts[0])
+    yield str(os.getpid() if taken else 0).encode()
