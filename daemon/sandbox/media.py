@@ -2,7 +2,7 @@
 
 Images are opened for their size alone. Of a video only the tables of its MP4
 container are read (ISO/IEC 14496-12: `tkhd` has the size, `stsz` the number of
-frames); nothing is decoded.
+frames); what is decoded is decoded when it is asked for (`pictures.py`).
 """
 
 from __future__ import annotations

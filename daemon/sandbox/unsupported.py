@@ -36,7 +36,6 @@ ENDPOINTS: dict[str, tuple[str, ...]] = {
     "/api/jobs/{id}": ("DELETE",),
     "/api/jobs/{id}/annotations": ("POST",),
     "/api/jobs/{id}/dataset": ("GET",),
-    "/api/jobs/{id}/preview": ("GET",),
     "/api/lambda/functions": ("GET",),
     "/api/lambda/functions/{id}": ("GET", "POST"),
     "/api/lambda/requests": ("GET", "POST"),
@@ -48,7 +47,6 @@ ENDPOINTS: dict[str, tuple[str, ...]] = {
     "/api/projects/{id}/annotations": ("GET",),
     "/api/projects/{id}/backup": ("GET",),
     "/api/projects/{id}/dataset": ("GET", "POST"),
-    "/api/projects/{id}/preview": ("GET",),
     "/api/quality/conflicts": ("GET",),
     "/api/quality/reports": ("GET", "POST"),
     "/api/quality/reports/{id}": ("GET",),
@@ -63,17 +61,15 @@ ENDPOINTS: dict[str, tuple[str, ...]] = {
     "/api/tasks/{id}/annotations": ("POST",),
     "/api/tasks/{id}/backup": ("GET",),
     "/api/tasks/{id}/dataset": ("GET",),
-    "/api/tasks/{id}/preview": ("GET",),
     "/api/users/{id}": ("DELETE", "PATCH"),
     "/api/webhooks/{id}": ("PUT",),
 }
 # Parts of endpoints that are there.
-VIDEO_FRAMES = "frames of a video: nothing is decoded"
-CHUNKS = "chunks and context images"
+VIDEO_WITHOUT_PYAV = "pictures of a video without PyAV; install 'labeltrail[video]'"
 OTHER_SOURCES = "task data from the server's share, a cloud storage, a url, or a job file mapping"
 FILE_EXPORT = "export of annotations as a file"
 FILE_IMPORT = "import of annotations from a file"
-FEATURES = (VIDEO_FRAMES, CHUNKS, OTHER_SOURCES, FILE_EXPORT, FILE_IMPORT)
+FEATURES = (VIDEO_WITHOUT_PYAV, OTHER_SOURCES, FILE_EXPORT, FILE_IMPORT)
 
 
 def unsupported(what: str) -> Refused:

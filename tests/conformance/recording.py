@@ -7,9 +7,11 @@ import io
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import av
 from PIL import Image
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "cvat"
@@ -108,17 +110,19 @@ def jpeg(width: int, height: int) -> bytes:
     return written.getvalue()
 
 
+@cache
 def mp4(width: int, height: int, frames: int) -> bytes:
-    """Make the tables of an MP4 with one video track, without any picture in it."""
-
-    def box(kind: bytes, *content: bytes) -> bytes:
-        body = b"".join(content)
-        return (len(body) + 8).to_bytes(4) + kind + body
-
-    size = (width << 16).to_bytes(4) + (height << 16).to_bytes(4)
-    table = box(b"stbl", box(b"stsz", bytes(4), (1).to_bytes(4), frames.to_bytes(4)))
-    track = box(b"trak", box(b"tkhd", bytes(76), size), box(b"mdia", box(b"minf", table)))
-    return box(b"ftyp", b"isom", bytes(4), b"isom") + box(b"moov", track)
+    """Make a video whose frame number n is grey of the value n (modulo 256)."""
+    written = io.BytesIO()
+    with av.open(written, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"preset": "ultrafast", "g": "12"}
+        for number in range(frames):
+            picture = Image.new("RGB", (width, height), (number % 256,) * 3)
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return written.getvalue()
 
 
 def upload_length(headers: dict[str, str]) -> int | None:

@@ -50,7 +50,6 @@ EXPORT = "file export is not covered"
 IMPORT = "file import is not covered"
 OTHERS = "the answer lists what others had left on the recorded server"
 BEHIND = "the recorded server had not sent all deliveries yet"
-VIDEO_FRAME = "videos are not decoded"
 SESSIONS: tuple[Session, ...] = (
     Session(
         "sync-daemon",
@@ -67,9 +66,7 @@ SESSIONS: tuple[Session, ...] = (
         {
             "sdk-session": Plan(
                 users=_by("annotator1", (69, 70)) | _by("annotator2", (71, 71)),
-                skip={n: EXPORT for n in (59, 60, 61)}
-                | {n: IMPORT for n in range(62, 68)}
-                | {92: VIDEO_FRAME},
+                skip={n: EXPORT for n in (59, 60, 61)} | {n: IMPORT for n in range(62, 68)},
                 bridge=67,
                 answer=(200, '{"ok":true}'),
                 broken={72: (500,)},
@@ -86,11 +83,7 @@ SESSIONS: tuple[Session, ...] = (
         "fiftyone-long-session",
         "2.15",
         ("fiftyone-long-session",),
-        {
-            "fiftyone-long-session": Plan(
-                skip={n: VIDEO_FRAME for n in (549, 550)} | {n: OTHERS for n in range(1215, 1218)}
-            )
-        },
+        {"fiftyone-long-session": Plan(skip={n: OTHERS for n in range(1215, 1218)})},
     ),
 )
 

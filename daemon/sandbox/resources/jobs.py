@@ -7,7 +7,6 @@ from daemon.sandbox.errors import crashed
 from daemon.sandbox.fields import Absent, Check, choice, clean, integer, listed, optional, record
 from daemon.sandbox.model import Data, Job, Json
 from daemon.sandbox.query import listing
-from daemon.sandbox.resources.task_data import frame_reply
 from daemon.sandbox.resources.tasks import media_of
 from daemon.sandbox.rights import in_scope, may_job, may_task, need
 from daemon.sandbox.routes import route
@@ -138,9 +137,3 @@ async def jobs_delete_frames(call: Call) -> Reply:
     data.deleted_frames = (data.deleted_frames - inside) | (wanted & inside)
     call.touch(task, call.state.project_of(task))
     return Reply(body=_meta(call, row, data))
-
-
-@route("GET", "/api/jobs/{id}/data")
-async def jobs_data(call: Call) -> Reply:
-    """Send a frame of a job."""
-    return await frame_reply(call, media_of(call.state.tasks[job_of(call).task]))

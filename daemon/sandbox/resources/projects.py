@@ -80,7 +80,8 @@ async def projects_list(call: Call) -> Reply:
     )
 
 
-def _project(call: Call) -> Project:
+def project_of(call: Call) -> Project:
+    """Return the project that the path names; raises Refused (404, 403)."""
     row = call.state.must_find(call.state.projects, call.id, "Project")
     need(may_project(call, row))
     return row
@@ -89,13 +90,13 @@ def _project(call: Call) -> Project:
 @route("GET", "/api/projects/{id}")
 async def projects_get(call: Call) -> Reply:
     """Show a project."""
-    return _reply(call, _project(call))
+    return _reply(call, project_of(call))
 
 
 @route("PATCH", "/api/projects/{id}")
 async def projects_change(call: Call) -> Reply:
     """Change a project; a change of its labels moves the dates below it, too."""
-    row = _project(call)
+    row = project_of(call)
     sent = clean(CHANGE, call.json)
     check_assignee(call, sent.get("assignee_id"))
     with call.saving(row):
@@ -113,7 +114,7 @@ async def projects_change(call: Call) -> Reply:
 @route("DELETE", "/api/projects/{id}")
 async def projects_delete(call: Call) -> Reply:
     """Delete a project with all below it; its webhooks still hear of that."""
-    row = _project(call)
+    row = project_of(call)
     state = call.state
     for task in newest_first(state.tasks_of(row)):
         remove_task(call, task)

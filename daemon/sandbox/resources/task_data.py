@@ -1,26 +1,22 @@
-"""Media of tasks: upload, creation, metadata, frames."""
+"""Media of tasks: upload, creation, metadata."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import io
 import re
 from typing import Any
 
-from PIL import Image
-
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.creation import begin
-from daemon.sandbox.errors import Refused, bad_request, crashed, not_found
+from daemon.sandbox.errors import Refused, bad_request, not_found
 from daemon.sandbox.fields import Check, Missing, boolean, clean, integer, listed, record, text
 from daemon.sandbox.forms import Form, parse_form
 from daemon.sandbox.model import Data, Json, Task, Upload
 from daemon.sandbox.progress import request_id
 from daemon.sandbox.resources.tasks import media_of, task_of
 from daemon.sandbox.routes import route
-from daemon.sandbox.unsupported import CHUNKS, OTHER_SOURCES, VIDEO_FRAMES, unsupported
+from daemon.sandbox.unsupported import OTHER_SOURCES, unsupported
 
 TUS = {"Tus-Resumable": "1.0.0"}
 FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -221,39 +217,3 @@ async def delete_frames(call: Call) -> Reply:
         call.touch(call.state.tasks[call.id])
     data.deleted_frames = {frame for frame in wanted if frame < data.size}
     return Reply(body=_meta(call, data))
-
-
-@route("GET", "/api/tasks/{id}/data")
-async def task_frame(call: Call) -> Reply:
-    """Send a frame of a task."""
-    return await frame_reply(call, media_of(task_of(call)))
-
-
-async def frame_reply(call: Call, data: Data) -> Reply:
-    """Send the bytes of a frame: as uploaded, or as a JPEG of the task's quality."""
-    kind = call.param("type")
-    if kind not in {"frame", "chunk", "context_image"}:
-        raise bad_request({"detail": "Data type not specified or not supported"})
-    if kind != "frame" or data.is_video:
-        raise unsupported(CHUNKS if kind != "frame" else VIDEO_FRAMES)
-    number = call.param("number") or ""
-    if not (number.isascii() and number.isdigit()) or int(number) >= data.size:
-        raise bad_request("The frame number doesn't belong to the task")
-    name, content = list(data.files.items())[int(number)]
-    if call.param("quality") != "compressed":
-        suffix = name.rpartition(".")[2].lower()
-        content_type = {"jpg": "image/jpeg"}.get(suffix, f"image/{suffix}")
-        return Reply(body=content, content_type=content_type)
-    try:
-        smaller = await asyncio.to_thread(_compressed, content, data.image_quality)
-    except OSError as exc:
-        # The header was whole when the task was made; the picture is not.
-        raise crashed() from exc
-    return Reply(body=smaller, content_type="image/jpeg")
-
-
-def _compressed(content: bytes, quality: int) -> bytes:
-    with Image.open(io.BytesIO(content)) as image:
-        written = io.BytesIO()
-        image.convert("RGB").save(written, "JPEG", quality=quality)
-    return written.getvalue()
