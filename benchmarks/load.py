@@ -60,7 +60,7 @@ def work(app: App, folder: Path, begun: asyncio.Event) -> list[Coroutine[None, N
 
 
 async def _scan(app: App, folder: Path) -> None:
-    settings = Dataset(manifest=folder / "manifest", quiet_s=0)
+    settings = Dataset(manifest=folder / "manifest", quiet_s=0.01)
     while True:
         report = await scan(
             "busy",
@@ -68,6 +68,7 @@ async def _scan(app: App, folder: Path) -> None:
             store=app.store,
             projections=app.projections,
             clock=app.clock,
+            pool=app.pool,
             scratch=app.scratch,
         )
         assert report.outcome in ("taken", "unchanged"), report

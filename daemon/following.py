@@ -28,6 +28,7 @@ async def follow_manifests(app: App) -> None:
                 store=app.store,
                 projections=app.projections,
                 clock=app.clock,
+                pool=app.pool,
                 told=_log,
                 scratch=app.scratch,
             )

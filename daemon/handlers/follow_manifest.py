@@ -11,6 +11,7 @@ from daemon.handlers.scan import ScanReport, scan
 from daemon.manifests.errors import ScratchFailed
 from daemon.manifests.source import Look
 from daemon.manifests.watch import ManifestWatch
+from daemon.pool import Pool
 from daemon.ports.projections import Projections
 from daemon.ports.store import EventStore, QueueFull, WrongVersion
 
@@ -22,6 +23,7 @@ async def follow_manifest(
     store: EventStore,
     projections: Projections,
     clock: Clock,
+    pool: Pool,
     told: Callable[[ScanReport], None],
     scratch: Path | None = None,
 ) -> None:
@@ -39,6 +41,7 @@ async def follow_manifest(
                     store=store,
                     projections=projections,
                     clock=clock,
+                    pool=pool,
                     seen=seen,
                     scratch=scratch,
                 )

@@ -21,10 +21,12 @@ import msgspec
 from config.settings import Dataset as DatasetSettings
 from daemon.clock import Clock
 from daemon.handlers.scan_append import Appender
+from daemon.manifests import reading
 from daemon.manifests.errors import (
     ManifestBroken,
     ManifestBusy,
     ManifestChanged,
+    ManifestMissing,
     ManifestRefused,
     ScratchFailed,
 )
@@ -33,6 +35,7 @@ from daemon.manifests.reading import Reading, read_metadata, read_samples
 from daemon.manifests.source import Look, Source, check_whole, look, written_at_us
 from daemon.manifests.spool import Before, Spool
 from daemon.manifests.threads import until_stopped
+from daemon.pool import Pool, WorkFailed
 from daemon.ports.projections import Projections
 from daemon.ports.store import EventStore
 from events.dataset import RefusedMedia
@@ -42,6 +45,10 @@ from projections.restored import is_held
 from projections.tables import Tables
 
 PAGE_SAMPLES: Final = 5_000
+# A manifest of no more is read in a thread: a process takes longer to start.
+INLINE_BYTES_MAX: Final = 2**20
+
+_REFUSALS: Final = (ManifestBroken, ManifestMissing, ScratchFailed)
 
 Outcome = Literal["taken", "unchanged", "waiting", "held", "rejected", "failed"]
 Digests = list[tuple[str, bytes]]
@@ -81,6 +88,7 @@ async def scan(
     store: EventStore,
     projections: Projections,
     clock: Clock,
+    pool: Pool,
     accept: bool = False,
     dry_run: bool = False,
     actor: str | None = None,
@@ -89,6 +97,7 @@ async def scan(
 ) -> ScanReport:
     """Bring into the log what changed in a manifest since it was last read.
 
+    pool     reads a manifest that is large
     accept   take also what removes more than `removed_share_max` of the samples
     dry_run  decide, and append nothing
     actor    who accepts
@@ -104,6 +113,7 @@ async def scan(
         store=store,
         projections=projections,
         clock=clock,
+        pool=pool,
         accept=accept,
         dry_run=dry_run,
         actor=actor,
@@ -127,6 +137,7 @@ class _Scan:
     store: EventStore
     projections: Projections
     clock: Clock
+    pool: Pool
     accept: bool
     dry_run: bool
     actor: str | None
@@ -140,17 +151,35 @@ class _Scan:
         metadata = await asyncio.to_thread(read_metadata, self.source)
         last = await self._last()
         base_at = await self._base_at(metadata, last)
-        with _scratch(scratch) as path, closing(Spool(path)) as spool:
-            await self._remember(spool, base_at)
-            reading = await until_stopped(
-                lambda stopped: read_samples(self.source, metadata, spool, stopped=stopped)
-            )
+        with _scratch(scratch) as path:
+            with closing(Spool(path)) as spool:
+                await self._remember(spool, base_at)
+            read = await self._read(metadata, path, files)
             if await self._look() != files:
                 raise ManifestChanged(
                     "the manifest changed while it was read",
                     hint="nothing was changed; it is read again once it is quiet",
                 )
-            return await self._take(spool, metadata, reading, last, base_at, files)
+            with closing(Spool(path)) as spool:
+                return await self._take(spool, metadata, read, last, base_at, files)
+
+    async def _read(self, metadata: Metadata, path: Path, files: Look) -> Reading:
+        """Read the samples into the spool at a path; many of them in a process of their own."""
+        if sum(one.size for one in files) <= INLINE_BYTES_MAX:
+            with closing(Spool(path)) as spool:
+                return await until_stopped(
+                    lambda stopped: read_samples(self.source, metadata, spool, stopped=stopped)
+                )
+        asked = reading.to_read(self.source, path)
+        try:
+            [answer] = await self.pool.run(reading.work, asked, raises=_REFUSALS, long=True)
+        except WorkFailed as exc:
+            raise ManifestBroken(
+                "no process could read the manifest to its end",
+                reason=str(exc.facts.get("reason")),
+                hint="nothing was changed; it is tried again with the next look",
+            ) from exc
+        return msgspec.msgpack.decode(answer, type=Reading)
 
     async def _look(self) -> Look:
         now_ns = self.clock.now_us() * 1_000
@@ -172,7 +201,7 @@ class _Scan:
         self,
         spool: Spool,
         metadata: Metadata,
-        reading: Reading,
+        read: Reading,
         last: Scan,
         base_at: int | None,
         files: Look,
@@ -180,20 +209,20 @@ class _Scan:
         report = ScanReport(
             dataset=self.source.dataset,
             outcome="unchanged",
-            samples=reading.samples,
-            refused=reading.refused,
-            refused_media=reading.refused_media,
+            samples=read.samples,
+            refused=read.refused,
+            refused_media=read.refused_media,
             looked_at=files,
         )
-        if reading.digest == last.digest and not last.rejected and not last.unfinished:
+        if read.digest == last.digest and not last.rejected and not last.unfinished:
             return report
         before, gone = await asyncio.to_thread(spool.counts)
-        if gone > before * self.settings.removed_share_max and last.acknowledged != reading.digest:
+        if gone > before * self.settings.removed_share_max and last.acknowledged != read.digest:
             if not self.accept:
-                return await self._hold(report, last, reading.digest, before, gone)
-            await self._appender().acknowledge(reading.digest)
+                return await self._hold(report, last, read.digest, before, gone)
+            await self._appender().acknowledge(read.digest)
         appender = self._appender(written_at_us(files))
-        totals = await appender.take(spool, metadata, reading, base_at=base_at)
+        totals = await appender.take(spool, metadata, read, base_at=base_at)
         return msgspec.structs.replace(report, outcome="taken", **totals)
 
     async def _hold(

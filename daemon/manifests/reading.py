@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Final, NamedTuple
+
+import msgspec
 
 from daemon.manifests import cvat, fiftyone
 from daemon.manifests.errors import ManifestBroken, ManifestMissing, ReadingStopped
@@ -51,6 +56,56 @@ def read_samples(
 
     Raises ManifestRefused when there is anything that cannot be taken; nothing is taken then.
     """
+    steps = _sample_by_sample(source, metadata, spool)
+    while not stopped():
+        try:
+            next(steps)
+        except StopIteration as ended:
+            reading: Reading = ended.value
+            return reading
+    raise ReadingStopped("the reading was stopped", hint="nothing was written")
+
+
+def to_read(source: Source, spool: Path) -> bytes:
+    """Return the part that `work` takes."""
+    return _encode(_ToRead(source.dataset, str(source.manifest), _names(source), str(spool)))
+
+
+def work(parts: Sequence[bytes]) -> Iterator[bytes | None]:
+    """Read all samples in a process of the pool: `to_read` in, `Reading` in msgpack out.
+
+    The spool is in its place with all that was read, or as it was: an attempt that is cut off
+    leaves nothing to the next.
+    """
+    asked = _to_read.decode(parts[0])
+    source = Source(asked.dataset, Path(asked.manifest), tuple(map(Path, asked.media_roots)))
+    place, here = Path(asked.spool), Path(f"{asked.spool}-read")
+    shutil.copyfile(place, here)
+    with closing(Spool(here)) as spool:
+        reading = yield from _sample_by_sample(source, read_metadata(source), spool)
+    here.replace(place)
+    yield _encode(reading)
+
+
+class _ToRead(NamedTuple):
+    dataset: str
+    manifest: str
+    media_roots: tuple[str, ...]
+    spool: str
+
+
+def _names(source: Source) -> tuple[str, ...]:
+    return tuple(map(str, source.media_roots))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_to_read = msgspec.msgpack.Decoder(_ToRead)
+
+
+def _sample_by_sample(
+    source: Source, metadata: Metadata, spool: Spool
+) -> Generator[None, None, Reading]:
+    """Read all samples into a spool, one with each step."""
     digest = hashlib.sha256()
     samples = refused = 0
     named: list[RefusedMedia] = []
@@ -59,8 +114,7 @@ def read_samples(
     try:
         digest.update(canonical([metadata.document, metadata.position]))
         for document in _documents(source):
-            if stopped():
-                raise ReadingStopped("the reading was stopped", hint="nothing was written")
+            yield
             samples += 1
             sample = _note(spool, samples, document, digest.update)
             if (media := _refused(places, sample, document)) is not None:

@@ -57,7 +57,7 @@ class RemoveDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-@operation("dataset.add", args=AddDataset, writes="settings", here=True, reloads=True)
+@operation("dataset.add", args=AddDataset, writes="settings", reloads=True)
 async def add(app: App, args: AddDataset) -> AsyncGenerator[Json, None]:
     """Declare a dataset."""
     given = await in_thread(lambda: _declaration(args))
@@ -83,7 +83,7 @@ def _declaration(args: AddDataset) -> dict[str, object]:
     return {name: value for name, value in values.items() if value}
 
 
-@operation("dataset.rm", args=RemoveDataset, writes="settings", here=True, reloads=True)
+@operation("dataset.rm", args=RemoveDataset, writes="settings", reloads=True)
 async def remove(app: App, args: RemoveDataset) -> AsyncGenerator[Json, None]:
     """Forget a dataset."""
     app.dataset(args.name)
@@ -93,7 +93,7 @@ async def remove(app: App, args: RemoveDataset) -> AsyncGenerator[Json, None]:
     yield {"kind": "removed", "name": args.name}
 
 
-@operation("dataset.ls", here=True)
+@operation("dataset.ls")
 async def ls(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
     """List the declared datasets."""
     for name, dataset in sorted(app.settings.datasets.items()):
@@ -123,6 +123,7 @@ async def scan(app: App, args: ScanDataset) -> AsyncGenerator[Json, None]:
                 store=app.store,
                 projections=app.projections,
                 clock=app.clock,
+                pool=app.pool,
                 accept=args.accept,
                 dry_run=args.dry_run,
                 actor=app.actor,

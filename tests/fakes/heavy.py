@@ -81,3 +81,9 @@ def wasteful(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Take so many bytes, then tell the process."""
     taken = b"x" * int(parts[0])
     yield str(os.getpid() if taken else 0).encode()
+
+
+def killed(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """Die, whatever the parts are."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield b""

@@ -234,6 +234,7 @@ class Manifests(Target):
             store=log.store,
             projections=_WithPast(log),
             clock=log.clock,
+            pool=Pool(),
             accept=True,
         )
         await log.fold()

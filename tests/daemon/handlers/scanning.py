@@ -10,6 +10,7 @@ from typing import Any
 from config.settings import Dataset as DatasetSettings
 from daemon.clock import SystemClock
 from daemon.handlers.scan import ScanReport, scan
+from daemon.pool import Pool
 from daemon.projector import MemoryProjections
 from daemon.store.memory import MemoryStore
 from events.envelope import NewEvent
@@ -31,6 +32,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.clock = SystemClock()
+        self.pool = Pool()
         self.store = MemoryStore(self.clock)
         self.projections = MemoryProjections(self.store, FOLDS)
         self.settings = DatasetSettings(manifest=folder)
@@ -43,6 +45,7 @@ class World:
             store=self.store,
             projections=self.projections,
             clock=self.clock,
+            pool=self.pool,
             **options,
         )
 

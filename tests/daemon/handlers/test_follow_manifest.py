@@ -59,6 +59,7 @@ async def following(world: World, **options: Any) -> AsyncIterator[Reports]:
             store=world.store,
             projections=world.projections,
             clock=world.clock,
+            pool=world.pool,
             told=reports,
             **options,
         )

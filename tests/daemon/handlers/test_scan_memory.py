@@ -17,6 +17,7 @@ from pathlib import Path
 from daemon.clock import SystemClock
 from daemon.handlers.export import export_fiftyone
 from daemon.handlers.scan import scan
+from daemon.pool import Pool
 from daemon.projector import SqliteProjections, file, tables
 from daemon.store import driver
 from daemon.store.sqlite import SqliteStore
@@ -25,7 +26,7 @@ from tests.daemon.handlers.scanning import FOLDS
 from tests.daemon.manifests.exports import WRITTEN_AT_S, date, label, metadata, sample
 
 # What log and projector keep at hand has bounds of its own; here they are small.
-tables.ROWS_KNOWN_MAX, file._CACHE_KIB, driver._CACHE_KIB = 500, 2_048, 2_048
+tables.KNOWN_BYTES_MAX, file._CACHE_KIB, driver._CACHE_KIB = 2**20, 2_048, 2_048
 folder, samples, labels = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
 
@@ -57,10 +58,14 @@ async def main():
     store = await SqliteStore.open(folder / "log.db", clock)
     projections = await SqliteProjections.open(folder / "projections.db", store, FOLDS)
     settings = Dataset(manifest=folder / "birds")
-    report = await scan("birds", settings, store=store, projections=projections, clock=clock)
+    pool = Pool()
+    report = await scan(
+        "birds", settings, store=store, projections=projections, clock=clock, pool=pool
+    )
     assert (report.outcome, report.added) == ("taken", samples), report
     out = await export_fiftyone("birds", folder / "out", settings, projections=projections)
     assert out.samples == samples, out
+    await pool.close()
     await projections.close()
     await store.close()
     size = (folder / "birds" / "samples.json").stat().st_size

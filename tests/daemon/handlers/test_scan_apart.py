@@ -1,0 +1,87 @@
+"""A large manifest is read in a process of its own, to the same events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.handlers import scan
+from daemon.manifests import reading
+from events.dataset import ManifestRejected
+from tests.daemon.handlers.scanning import World, world_of
+from tests.daemon.manifests.exports import WRITTEN_AT_S, date, export, label, sample
+from tests.fakes import heavy
+
+LATER_S = WRITTEN_AT_S + 60
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A world in which every manifest is large."""
+    monkeypatch.setattr(scan, "INLINE_BYTES_MAX", 0)
+    async with world_of(tmp_path / "birds") as world:
+        yield world
+        await world.pool.close()
+
+
+def birds(*labels: str) -> list[dict[str, Any]]:
+    """Samples with a label each. The last one's file lies outside of the folder."""
+    found = [sample(n, label(100 + n, label=name)) for n, name in enumerate(labels, 1)]
+    found[-1]["filepath"] = "../elsewhere.jpg"
+    return found
+
+
+async def test_another_process_reads_the_same(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a manifest is read must not show in the log: neither what is new nor what changed."""
+    for at_s, labels in ((WRITTEN_AT_S, ("cat", "cat")), (LATER_S, ("dog", "cat", "cat"))):
+        export(world.settings.manifest, birds(*labels), at_s=at_s)
+        monkeypatch.setattr(scan, "INLINE_BYTES_MAX", 0)
+        assert (await world.scan()).outcome == "taken"
+    async with world_of(tmp_path / "birds") as other:
+        for at_s, labels in ((WRITTEN_AT_S, ("cat", "cat")), (LATER_S, ("dog", "cat", "cat"))):
+            export(other.settings.manifest, birds(*labels), at_s=at_s)
+            monkeypatch.setattr(scan, "INLINE_BYTES_MAX", 2**20)
+            await other.scan()
+
+        assert world.facts() == other.facts()
+
+
+async def test_what_is_wrong_is_told_as_of_a_small_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With file and offset, and once: the same reason again is not recorded again."""
+    export(world.settings.manifest, birds("cat"))
+    path = world.settings.manifest / "samples.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    date(world.settings.manifest, WRITTEN_AT_S)
+    apart = await world.scan()
+    monkeypatch.setattr(scan, "INLINE_BYTES_MAX", 2**20)
+
+    within = await world.scan()
+
+    assert (apart.outcome, apart.reason, apart.hint) == ("rejected", within.reason, within.hint)
+    assert "offset" in apart.reason
+    assert world.names() == ["ManifestRejected"]
+
+
+async def test_a_manifest_that_no_process_can_read_is_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that kills its reader must be seen, and be tried again with the next look."""
+    export(world.settings.manifest, birds("cat"))
+    work = reading.work
+    monkeypatch.setattr(reading, "work", heavy.killed)
+
+    report = await world.scan()
+
+    assert (report.outcome, report.looked_at) == ("rejected", None)
+    [fact] = world.facts()
+    assert isinstance(fact, ManifestRejected)
+    assert "no process could read" in fact.reason
+    monkeypatch.setattr(reading, "work", work)
+    assert (await world.scan()).outcome == "taken"
