@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, takewhile
@@ -45,8 +45,14 @@ class Tables(Protocol):
     def get(self, table: Table[Row], *key: str | int) -> Row | None:
         """Return the row under a whole key, None where there is none."""
 
+    def get_all(self, table: Table[Row], keys: Collection[Key]) -> list[Row | None]:
+        """Return the rows under whole keys, None where there is none."""
+
     def put(self, table: Table[Row], row: Row) -> None:
         """Write a row, in place of the one under the same key."""
+
+    def put_all(self, table: Table[Row], rows: Mapping[Key, Row]) -> None:
+        """Write rows, each given under its own whole key; many cost much less than one by one."""
 
     def delete(self, table: Table[Row], *key: str | int) -> None:
         """Take the row under a whole key away; nothing happens where there is none."""
@@ -64,23 +70,27 @@ class _Rows:
     def __init__(self) -> None:
         self.by_key: dict[Key, Any] = {}
         self._sorted: list[Key] = []
-        self._fresh: list[Key] = []
+        self._fresh = 0  # How many keys came since they were sorted: they are the last in the dict.
 
     def put(self, key: Key, row: Any) -> None:
         rows = self.by_key
         before = len(rows)
         rows[key] = row
-        if len(rows) > before:
-            self._fresh.append(key)
+        self._fresh += len(rows) - before
+
+    def put_all(self, new: Mapping[Key, Any]) -> None:
+        before = len(self.by_key)
+        self.by_key.update(new)
+        self._fresh += len(self.by_key) - before
 
     def keys(self) -> list[Key]:
         """Return the keys in order; some may be gone, or come twice."""
-        if len(self._fresh) > FEW_KEYS:
+        if self._fresh > FEW_KEYS:
             self._sorted = sorted(self.by_key)
         else:
-            for key in self._fresh:
+            for key in islice(reversed(self.by_key), self._fresh):
                 insort(self._sorted, key)
-        self._fresh.clear()
+        self._fresh = 0
         return self._sorted
 
 
@@ -98,8 +108,14 @@ class MemoryTables:
         row: Row | None = self._tables[table.name].by_key.get(key)
         return row
 
+    def get_all(self, table: Table[Row], keys: Collection[Key]) -> list[Row | None]:
+        return list(map(self._tables[table.name].by_key.get, keys))
+
     def put(self, table: Table[Row], row: Row) -> None:
         self._tables[table.name].put(table.key_of(row), row)
+
+    def put_all(self, table: Table[Row], rows: Mapping[Key, Row]) -> None:
+        self._tables[table.name].put_all(rows)
 
     def delete(self, table: Table[Row], *key: str | int) -> None:
         self._tables[table.name].by_key.pop(key, None)

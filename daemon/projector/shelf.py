@@ -49,7 +49,6 @@ class SqliteShelf:
             self.tables.forget()
             raise
         self.position = last.position
-        self.tables.trim()
 
 
 class PastShelf(SqliteShelf):
