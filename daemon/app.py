@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from config import load
+from config import load, places
 from config.problems import SettingsUnusable
 from config.settings import Dataset, Server, Settings
 from daemon import file_systems, keys
@@ -153,7 +153,7 @@ class App:
     @property
     def folder(self) -> Path:
         """The data folder."""
-        return load.data_folder(self.settings)
+        return places.data_folder(self.settings.data.folder)
 
     @property
     def scratch(self) -> Path:
@@ -283,7 +283,7 @@ async def open_app(
     Raises BadSettings, DataFolderLocked, and what opening the log can raise.
     """
     settings = load_settings(config_file, missing_is_fine=editing)
-    path = load.config_path(config_file)
+    path = places.config_path(config_file)
     app = App(path, settings, clock or SystemClock(), actor=actor)
     async with AsyncExitStack() as stack:
         if log:

@@ -21,7 +21,6 @@ from daemon.cli.harmless import harmless
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from daemon.operations.registry import Operation
     from events.errors import SyncError
 
 Json = dict[str, Any]
@@ -90,19 +89,17 @@ def execute(
 
     try:
         from daemon.cli.calls import objects_of
-        from daemon.operations.registry import find
 
-        operation = find(name)
         ending = Ending()
         # Closed in any case: an operation that is left in the middle has to clean up.
         with (
-            closing(objects_of(operation, arguments, config, url)) as found,
+            closing(objects_of(name, arguments, config, url)) as found,
             suppress(FailedAtOnce),
         ):
             if as_json:
                 _print_lines(ending.watched(found))
             else:
-                _show(operation, arguments, ending.watched(found), shows)
+                _show(name, arguments, ending.watched(found), shows)
         sys.exit(ending.code(as_json))
     except SyncError as exc:
         sys.exit(complain(exc, as_json))
@@ -184,9 +181,7 @@ def _print_lines(objects: Iterator[Json]) -> None:
         sys.stdout.flush()
 
 
-def _show(
-    operation: Operation, arguments: Json, objects: Iterator[Json], shows: Shows | None
-) -> None:
+def _show(name: str, arguments: Json, objects: Iterator[Json], shows: Shows | None) -> None:
     from rich.console import Console
 
     class Terminal(Console):
@@ -195,7 +190,9 @@ def _show(
 
     console = Terminal(highlight=False, soft_wrap=True)
     if arguments.get("dry_run"):
-        console.print(f"→ {operation.writes} (dry run: nothing is written)")
+        from daemon.operations.registry import find
+
+        console.print(f"→ {find(name).writes} (dry run: nothing is written)")
     (shows or show_plainly)(map(harmless, objects), console)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import grp
-import http.client
 import json
 import socket
 from collections.abc import Iterator
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
-from daemon.control.wire import LAST_KINDS, LINE_BYTES_MAX, PATH, SOCKET_PATH_BYTES_MAX
+from daemon.control.wire import LAST_KINDS, LINE_BYTES_MAX, SOCKET_PATH_BYTES_MAX, request
 from events.errors import SyncError
 
 CONNECT_S: Final = 5.0
@@ -28,19 +29,6 @@ class DaemonRefused(SyncError):
     """The socket may not be used by this user."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(CONNECT_S)
-        self.sock.connect(str(self._path))
-        # An operation may be silent for as long as it works, `log -f` for days.
-        self.sock.settimeout(None)
-
-
 def call(path: Path, name: str, arguments: Json) -> Iterator[Json] | None:
     """Run an operation in the daemon; return its objects, None if no daemon listens.
 
@@ -48,14 +36,17 @@ def call(path: Path, name: str, arguments: Json) -> Iterator[Json] | None:
     """
     if len(str(path).encode()) > SOCKET_PATH_BYTES_MAX:
         return None  # No daemon could listen there either.
-    connection = _UnixConnection(path)
+    connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect()
+        connection.settimeout(CONNECT_S)
+        connection.connect(str(path))
     except OSError as exc:
         connection.close()
         if isinstance(exc, NOBODY_THERE):
             return None
         raise _not_connected(path, exc) from exc
+    # An operation may be silent for as long as it works, `log -f` for days.
+    connection.settimeout(None)
     return _objects(connection, name, arguments)
 
 
@@ -69,20 +60,26 @@ def _not_connected(path: Path, exc: OSError) -> SyncError:
     return DaemonGone("the daemon does not answer", socket=str(path), reason=str(exc))
 
 
-def _objects(connection: _UnixConnection, name: str, arguments: Json) -> Iterator[Json]:
+def _objects(connection: socket.socket, name: str, arguments: Json) -> Iterator[Json]:
     try:
-        connection.request("POST", PATH + name, body=json.dumps(arguments).encode())
-        response = connection.getresponse()
-        while line := response.readline(LINE_BYTES_MAX):
-            found = json.loads(line)
-            yield found
-            if found["kind"] in LAST_KINDS:
-                return
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as exc:
+        with connection, connection.makefile("rb") as answer:
+            connection.sendall(request(name, json.dumps(arguments).encode()))
+            for line in _body(answer):
+                found = json.loads(line)
+                yield found
+                if found["kind"] in LAST_KINDS:
+                    return
+    except (OSError, ValueError, KeyError, TypeError) as exc:
         raise _gone(name, type(exc).__name__) from exc
-    finally:
-        connection.close()
-    raise _gone(name, f"status {response.status}")
+    raise _gone(name, "it closed the connection")
+
+
+def _body(answer: BinaryIO) -> Iterator[bytes]:
+    """Return the lines of an answer after its head, which says no more than they do."""
+    lines = iter(partial(answer.readline, LINE_BYTES_MAX), b"")
+    for _ in takewhile(bytes.strip, lines):
+        pass
+    return lines
 
 
 def _gone(name: str, reason: str) -> DaemonGone:

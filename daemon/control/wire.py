@@ -1,8 +1,8 @@
-"""What both ends of the socket agree on: HTTP, a JSON object in, JSON lines out.
+"""What both ends of the socket agree on: HTTP/1.0, a JSON object in, JSON lines out.
 
 POST /operations/<name>, body: the arguments. Each line of the answer is an object with a `kind`;
 the last one is of kind `exit` (with `code`) or `error` (with `message`, `hint`, `facts`,
-`exit_code`). An answer without such a line was cut off.
+`exit_code`). An answer without such a line was cut off; it ends when the daemon closes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ SOCKET_PATH_BYTES_MAX: Final = 103
 
 class SocketPathTooLong(SyncError):
     """The path of the control socket does not fit into an address of the kernel's."""
+
+
+def request(name: str, body: bytes) -> bytes:
+    """Return the request that runs an operation.
+
+    HTTP/1.0 asks for an answer without chunks, which takes no more than a socket to read: Python's
+    own client would import the mail package, a quarter of the time of a short command.
+    """
+    head = f"POST {PATH}{name} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 def check_socket_path(path: Path) -> None:

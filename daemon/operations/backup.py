@@ -33,7 +33,7 @@ class RestoreArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder: str
 
 
-@operation("backup.make", args=BackupArgs, here=True)
+@operation("backup.make", args=BackupArgs)
 async def make(app: App, args: BackupArgs) -> AsyncGenerator[Json, None]:
     """Copy the data folder beside whoever writes to it, and verify the copy."""
     from daemon import backup
@@ -54,7 +54,7 @@ async def make(app: App, args: BackupArgs) -> AsyncGenerator[Json, None]:
             yield {"kind": "removed", "path": str(path)}
 
 
-@operation("backup.restore", args=RestoreArgs, here=True)
+@operation("backup.restore", args=RestoreArgs)
 async def restore(app: App, args: RestoreArgs) -> AsyncGenerator[Json, None]:
     """Go on from a backup, in an empty data folder."""
     from daemon import backup

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from daemon.operations.exits import USAGE
+from daemon.operations.here import HERE
 from events.errors import SyncError
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ class Operation:
     args      its arguments, from JSON; text is turned into numbers where a number is meant
     run       yields JSON objects, each with a `kind`; the last may be `exit(code)`
     writes    where it writes to; such an operation has an argument `dry_run`
-    here      it needs the settings alone, so it runs in the caller's process, with its rights
     reloads   the daemon reads its settings again afterwards
     state     it asks the projections; one that does not starts faster
     """
@@ -55,9 +55,13 @@ class Operation:
     args: type[msgspec.Struct]
     run: Run
     writes: Direction | None = None
-    here: bool = False
     reloads: bool = False
     state: bool = True
+
+    @property
+    def here(self) -> bool:
+        """Return whether it runs in the caller's process, also beside a daemon."""
+        return self.name in HERE
 
     def start(self, app: App, arguments: Json) -> AsyncGenerator[Json, None]:
         """Check the arguments and begin. Raises BadArguments."""
@@ -78,7 +82,6 @@ def operation(
     *,
     args: type[msgspec.Struct] = NoArgs,
     writes: Direction | None = None,
-    here: bool = False,
     reloads: bool = False,
     state: bool = True,
 ) -> Callable[[Run], Run]:
@@ -87,7 +90,7 @@ def operation(
     def register(run: Run) -> Run:
         assert name not in _operations, f"two operations are called {name}"
         assert writes is None or "dry_run" in args.__struct_fields__, f"{name} has no dry_run"
-        _operations[name] = Operation(name, args, run, writes, here, reloads, state)
+        _operations[name] = Operation(name, args, run, writes, reloads, state)
         return run
 
     return register

@@ -56,7 +56,7 @@ class RemoveServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 SECRETS = ("password", "token", "personal_token")
 
 
-@operation("server.add", args=AddServer, writes="settings", here=True, reloads=True)
+@operation("server.add", args=AddServer, writes="settings", reloads=True)
 async def add(app: App, args: AddServer) -> AsyncGenerator[Json, None]:
     """Declare a server."""
     values = msgspec.structs.asdict(args)
@@ -74,7 +74,7 @@ async def add(app: App, args: AddServer) -> AsyncGenerator[Json, None]:
     yield {"kind": "server", "name": args.name, **plain, "settings": str(app.config_file)}
 
 
-@operation("server.rm", args=RemoveServer, writes="settings", here=True, reloads=True)
+@operation("server.rm", args=RemoveServer, writes="settings", reloads=True)
 async def remove(app: App, args: RemoveServer) -> AsyncGenerator[Json, None]:
     """Forget a server and its credential files."""
     app.server(args.name)
@@ -88,7 +88,7 @@ async def remove(app: App, args: RemoveServer) -> AsyncGenerator[Json, None]:
     yield {"kind": "removed", "name": args.name, "credentials": [str(path) for path in forgotten]}
 
 
-@operation("server.ls", here=True)
+@operation("server.ls")
 async def ls(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
     """List the declared servers."""
     for name, server in sorted(app.settings.servers.items()):
@@ -103,7 +103,7 @@ async def ls(app: App, args: NoArgs) -> AsyncGenerator[Json, None]:
         }
 
 
-@operation("server.test", args=NamedServer, here=True)
+@operation("server.test", args=NamedServer)
 async def test(app: App, args: NamedServer) -> AsyncGenerator[Json, None]:
     """Ask a server who it is, and who we are there."""
     client = await app.cvat(args.name)

@@ -51,7 +51,7 @@ class UninstallService(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
-@operation("service.install", args=InstallService, writes="folder", here=True)
+@operation("service.install", args=InstallService, writes="folder")
 async def install(app: App, args: InstallService) -> AsyncGenerator[Json, None]:
     """Write the units; say what is left to do."""
     made_for = await asyncio.to_thread(_installation, app, args)
@@ -64,7 +64,7 @@ async def install(app: App, args: InstallService) -> AsyncGenerator[Json, None]:
         yield {"kind": "next", "run": command}
 
 
-@operation("service.uninstall", args=UninstallService, writes="folder", here=True)
+@operation("service.uninstall", args=UninstallService, writes="folder")
 async def uninstall(app: App, args: UninstallService) -> AsyncGenerator[Json, None]:
     """Remove what was installed, and nothing else; log, keys and settings stay."""
     top = _top(args.user, args.root)

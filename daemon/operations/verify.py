@@ -33,7 +33,7 @@ class VerifyArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     against: str | None = None
 
 
-@operation("verify", args=VerifyArgs, here=True)
+@operation("verify", args=VerifyArgs)
 async def verify(app: App, args: VerifyArgs) -> AsyncGenerator[Json, None]:
     """Read every byte of the log back. It is only read, also while the daemon writes it.
 

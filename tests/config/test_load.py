@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from config.load import config_path, control_socket, data_folder, load
+from config.load import control_socket, load
+from config.places import config_path, data_folder, find_control_socket
 from config.problems import SettingsUnusable
 from config.settings import Settings
 
@@ -183,9 +184,46 @@ def test_the_data_folder_is_the_set_one_or_systemds_or_xdgs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Commands and the daemon must come to the same folder, and to the same socket in it."""
-    assert data_folder(load()) == tmp_path / "xdg-state/labeltrail"
+    assert data_folder(None) == tmp_path / "xdg-state/labeltrail"
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/labeltrail:/var/lib/other")
-    assert data_folder(load()) == Path("/var/lib/labeltrail")
+    assert data_folder(None) == Path("/var/lib/labeltrail")
     settings = load(written(tmp_path, '[data]\nfolder = "/data"\n'))
-    assert data_folder(settings) == Path("/data")
+    assert data_folder(settings.data.folder) == Path("/data")
     assert control_socket(settings) == Path("/data/control.sock")
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("", {}),
+        ("", {"STATE_DIRECTORY": "/var/lib/labeltrail:/var/lib/other"}),
+        ('[data]\nfolder = "data"\n', {}),
+        ('[data]\nfolder = "~/data"\nsocket = "../s"\n', {}),
+        ('[data]\nsocket = "~/s"\n', {"LABELTRAIL_DATA__FOLDER": "elsewhere"}),
+        ('[data]\nfolder = "data"\n', {"LABELTRAIL_DATA__SOCKET": "/run/s"}),
+        ('[data]\nfolder = ""\n', {"LABELTRAIL_DATA__SOCKET": ""}),
+        ("[http]\nport = 1\n", {}),
+    ],
+)
+def test_a_command_finds_the_socket_that_the_daemon_listens_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, variables: dict[str, str]
+):
+    """A command looks at two settings only, and must come to what the daemon read whole."""
+    path = written(tmp_path, text)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert find_control_socket(path) == control_socket(load(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["data = 1", "[data]\nfolder = 1", '[data]\nsocket = ["s"]', "[data", "[[data]]"]
+)
+def test_a_socket_is_found_in_no_settings_that_the_daemon_would_refuse(tmp_path: Path, text: str):
+    """What is wrong is told by the whole reading, with its line; here it must not pass."""
+    path = written(tmp_path, text)
+
+    with pytest.raises(SettingsUnusable):
+        load(path)
+    with pytest.raises(SettingsUnusable):
+        find_control_socket(path)

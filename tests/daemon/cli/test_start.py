@@ -8,13 +8,16 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from daemon.app import know_all_events
 from daemon.cli import labeltrail
-from tests.daemon.cli.conftest import ROOT
+from daemon.operations.here import HERE
+from daemon.operations.registry import find
+from tests.daemon.cli.conftest import ROOT, Desk, Served
 
 HELP_S = 0.35
 TRIES = 5
@@ -55,6 +58,34 @@ def test_help_imports_click_and_the_standard_library_only(words: list[str]):
     assert imported - OURS <= THEIRS
 
 
+@pytest.mark.parametrize(
+    ("words", "theirs"),
+    [
+        (["status"], {"click", "rich"}),
+        (["status", "--json"], {"click"}),
+        (["log", "--json", "-n", "1"], {"click"}),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_the_daemon_answers_imports_no_more_than_it_shows_with(
+    desk: Desk, serve: Callable[[], Served], words: list[str], theirs: set[str]
+):
+    """Reading settings and the log is the daemon's; its imports took twice as long as the rest."""
+    serve()
+
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORTED.format(words=words)],
+        cwd=ROOT,
+        env=os.environ | {"LABELTRAIL_CONFIG": str(desk.config)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    imported = set(json.loads(ran.stdout.splitlines()[-1]))
+    assert imported - OURS - {"config"} == theirs
+
+
 def test_help_is_there_in_a_third_of_a_second():
     """The fastest of a few tries: others share the machine, and the claim is about our code."""
     took = []
@@ -66,6 +97,11 @@ def test_help_is_there_in_a_third_of_a_second():
         took.append(time.perf_counter() - began)
 
     assert min(took) < HELP_S
+
+
+def test_every_operation_that_runs_here_is_one():
+    """A misspelled name in the list would send its operation to the daemon, with its rights."""
+    assert all(find(name).here for name in HERE)
 
 
 @pytest.mark.parametrize("name", ["events", "config", "projections"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import http.client
 import os
 import socket
 import stat
@@ -17,9 +16,17 @@ import pytest
 
 from daemon.app import open_app
 from daemon.control import client, server
-from daemon.control.wire import SocketPathTooLong
+from daemon.control.wire import SocketPathTooLong, request
 from daemon.operations.registry import exit_with
 from tests.daemon.control.conftest import PROBE, Running
+
+
+def sent(path: Path, body: bytes) -> socket.socket:
+    """Return a connection on which the probe was asked for."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(path))
+    connection.sendall(request("probe", body))
+    return connection
 
 
 async def test_an_operation_yields_its_objects_and_then_its_exit_code(running: Running):
@@ -80,10 +87,8 @@ async def test_a_body_that_is_no_json_object_is_a_usage_error(running: Running):
     """Anything may be written to a socket."""
 
     def raw() -> bytes:
-        connection = client._UnixConnection(running.socket)
-        with contextlib.closing(connection):
-            connection.request("POST", "/operations/probe", body=b"[1]")
-            return connection.getresponse().read()
+        with sent(running.socket, b"[1]") as connection, connection.makefile("rb") as answer:
+            return answer.read()
 
     assert b'"BadArguments"' in await asyncio.to_thread(raw)
 
@@ -91,12 +96,7 @@ async def test_a_body_that_is_no_json_object_is_a_usage_error(running: Running):
 async def test_a_client_that_goes_away_cancels_its_operation(running: Running):
     """Ctrl-C at `log -f` must not leave it running in the daemon."""
 
-    def begin() -> http.client.HTTPConnection:
-        connection = client._UnixConnection(running.socket)
-        connection.request("POST", "/operations/probe", body=b'{"endless": true}')
-        return connection
-
-    connection = await asyncio.to_thread(begin)
+    connection = await asyncio.to_thread(sent, running.socket, b'{"endless": true}')
     await PROBE.began.wait()
     connection.close()
 
@@ -128,8 +128,7 @@ async def test_a_daemon_that_dies_in_the_middle_is_an_error_not_an_end(tmp_path:
         while not request.endswith(b"{}"):  # head and body may come apart
             request += connection.recv(65_536)
         connection.sendall(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-            b'12\r\n{"kind":"counted"}\r\n1\r\n\n\r\n'
+            b'HTTP/1.0 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n{"kind":"counted"}\n'
         )
         connection.close()
 
