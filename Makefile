@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow conformance chaos mutants fuzz interop bench bench-quick lint lock clean
+.PHONY: help demo test test-slow soak conformance chaos mutants fuzz interop bench bench-quick lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,7 +26,11 @@ test: $(VENV)/.installed-dev lint ## all fast tests
 	$(BIN)/pytest -q -n 2
 
 test-slow: $(VENV)/.installed-dev ## long-running, load and chaos checks
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m "slow and not soak"
+	$(MAKE) soak
+
+soak: $(VENV)/.installed-dev ## half an hour (LABELTRAIL_SOAK_S) of 100 saves a second over 500 jobs
+	$(BIN)/pytest -q -s -m soak
 
 conformance: $(VENV)/.installed-dev ## hold the sandbox against recorded CVAT traffic
 	$(BIN)/python -m tests.conformance
