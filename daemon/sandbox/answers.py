@@ -24,6 +24,9 @@ def rendered(reply: Reply) -> Answer:
             content = text.encode()
         case body:
             headers["Content-Type"] = reply.content_type
+            # What has an address of its own names it when it was made.
+            if reply.status == 201 and "url" in body:
+                headers["Location"] = body["url"]
             written = json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
             content = written.encode("utf-8", "surrogatepass")
     return reply.status, headers, content

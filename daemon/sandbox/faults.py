@@ -58,6 +58,7 @@ class Faults:
     hold_back        delivery → how many later ones overtake it
     shuffle_keys     deliveries whose JSON keys are in the stored order, signed anew
     latency_s        seconds before each request is looked at
+    task_queue_s     seconds from the upload until a worker begins: until then it is queued
     task_creation_s  seconds from the upload to the jobs; 0 makes them within the upload
     requests         faults of requests; the first that hits counts
     """
@@ -68,6 +69,7 @@ class Faults:
     hold_back: dict[int, int] = field(default_factory=dict)
     shuffle_keys: set[int] = field(default_factory=set)
     latency_s: float = 0.0
+    task_queue_s: float = 0.0
     task_creation_s: float = 0.05
     requests: list[RequestFault] = field(default_factory=list)
     next_delivery: int = 1

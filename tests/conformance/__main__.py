@@ -6,26 +6,42 @@ import asyncio
 import json
 import sys
 
+from tests.conformance.interpolation import RECORDING, compare_tracks
+from tests.conformance.replay import Outcome
 from tests.conformance.sessions import SESSIONS, run_session
 
 
-def main(names: list[str]) -> int:
-    """Play all sessions, or the named ones; ends with one JSON object."""
-    results = {}
+def outcomes(names: set[str]) -> dict[str, Outcome]:
+    """Play all recordings, or the named ones."""
+    found: dict[str, Outcome] = {}
     for session in SESSIONS:
-        if names and not {session.name, *session.recordings} & set(names):
+        if names and not {session.name, *session.recordings} & names:
             continue
         for name, outcome in asyncio.run(run_session(session)).items():
-            results[name] = {
-                "exchanges": outcome.exchanges,
-                "equal": outcome.equal,
-                "skipped": outcome.skipped,
-            }
-            for text in outcome.differences.values():
-                print(f"{name} {text}", file=sys.stderr)
-    print(json.dumps(results, indent=1))
-    return 0 if all(r["exchanges"] == r["equal"] + r["skipped"] for r in results.values()) else 1
+            found[name] = found.get(name, Outcome()) + outcome
+    if not names or RECORDING in names:
+        found |= compare_tracks()
+    return found
+
+
+def main(names: set[str]) -> int:
+    """Print a table for people, then one line of JSON: the last line."""
+    found = outcomes(names)
+    widest = max(map(len, found), default=0)
+    print(f"{'recording':{widest}}  exchanges  equal  skipped")
+    for name, each in found.items():
+        print(f"{name:{widest}}  {each.exchanges:9,}  {each.equal:5,}  {each.skipped:7,}")
+    for name, each in found.items():
+        for difference in each.differences:
+            print(f"{name} {difference}", file=sys.stderr)
+    counts = {
+        name: {"exchanges": each.exchanges, "equal": each.equal, "skipped": each.skipped}
+        for name, each in found.items()
+    }
+    sys.stderr.flush()
+    print(json.dumps(counts, separators=(",", ":")))
+    return 0 if all(each.exchanges == each.equal + each.skipped for each in found.values()) else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main(set(sys.argv[1:])))

@@ -6,7 +6,7 @@ import gzip
 import json
 from typing import Any
 
-from tests.conformance.compare import difference
+from tests.conformance.compare import Known, difference
 from tests.conformance.recording import SAMPLES, SHARED
 from tests.conformance.replay import Outcome, Replay
 
@@ -20,42 +20,61 @@ def read_deliveries(name: str, version: str) -> list[dict[str, Any]] | None:
     return None
 
 
-def heard_deliveries(replay: Replay, recorded: list[dict[str, Any]]) -> Outcome:
+def heard_deliveries(replay: Replay, recorded: list[dict[str, Any]], *, is_whole: bool) -> Outcome:
     """Compare the bodies, member order included, in the order in which they came.
 
     A recording holds the deliveries of several sessions; those whose webhook
     was made in this session count. Deliveries of a file import, which the
     sandbox does not do, are skipped.
+
+    is_whole  whether the recording of deliveries ends as late as the session
     """
-    outcome = Outcome()
     hooks = {theirs for table, theirs in replay.known.ids if table == "webhook"}
-    theirs = [body for row in recorded if _hook(body := json.loads(row["body"])) in hooks]
-    ours = [row["body"] for row in replay.received]
-    # What is sent again comes when the clock says so; the first sendings have an order.
-    theirs, ours = _first_sendings(theirs), _first_sendings(ours)
-    outcome.exchanges = len(theirs)
-    for place, (left, right) in enumerate(zip(theirs, ours, strict=False)):
-        if _by_worker(left) and not _by_worker(right):
-            outcome.skipped += 1
-            continue
-        table = left["event"].rpartition(":")[2]
-        found = difference(left, right, replay.known, table=table) or order(left, right)
-        if found is None:
-            outcome.equal += 1
-        else:
-            outcome.differences[place] = f"#{place} {left['event']}: {found}"
-    if len(ours) < len(theirs):
-        outcome.differences[len(ours)] = f"{len(theirs) - len(ours)} deliveries did not come"
+    theirs = [row["body"] for row in recorded if _hook(json.loads(row["body"])) in hooks]
+    ours = [body.decode() for body in replay.received]
+    outcome = Outcome(exchanges=len(theirs))
+    rest = _in_order(_first_sendings(theirs), _first_sendings(ours), replay.known, outcome)
+    _retries(_repeated(theirs), _repeated(ours), replay.known, outcome)
+    if rest and is_whole:
+        outcome.differences.append(f"{rest} deliveries more than recorded")
     return outcome
 
 
-def _first_sendings(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if all("changes" not in body for body in bodies):
-        return bodies
-    seen: dict[str, dict[str, Any]] = {}
-    for body in bodies:
-        seen.setdefault(json.dumps(body, sort_keys=True), body)
-    return list(seen.values())
+def _in_order(theirs: list[Any], ours: list[Any], known: Known, outcome: Outcome) -> int:
+    """Compare what was sent for the first time, in order; returns how many more we sent."""
+    rest = list(ours)
+    for place, left in enumerate(theirs):
+        if _by_worker(left) and not (rest and _by_worker(rest[0])):
+            outcome.skipped += 1
+            continue
+        found = _unlike(left, rest.pop(0), known) if rest else "did not come"
+        outcome.note(found, f"#{place} {left['event']}")
+    return len(rest)
+
+
+def _retries(theirs: list[Any], ours: list[Any], known: Known, outcome: Outcome) -> None:
+    """Look up what was sent again: a retry has the bytes of its first sending.
+
+    Their order among each other is that of a scheduler, and not compared.
+    """
+    for left in theirs:
+        match = next((right for right in ours if _unlike(left, right, known.copy()) is None), None)
+        outcome.note(None if match else "was not sent again", left["event"])
+        if match:
+            ours.remove(match)
+
+
+def _unlike(theirs: Any, ours: Any, known: Known) -> str | None:
+    table = theirs["event"].rpartition(":")[2]
+    return difference(theirs, ours, known, table=table) or order(theirs, ours)
+
+
+def _first_sendings(bodies: list[str]) -> list[Any]:
+    return [json.loads(body) for place, body in enumerate(bodies) if body not in bodies[:place]]
+
+
+def _repeated(bodies: list[str]) -> list[Any]:
+    return [json.loads(body) for place, body in enumerate(bodies) if body in bodies[:place]]
 
 
 def _hook(body: dict[str, Any]) -> int:

@@ -120,7 +120,8 @@ def mp4(width: int, height: int, frames: int) -> bytes:
         stream.options = {"preset": "ultrafast", "g": "12"}
         for number in range(frames):
             picture = Image.new("RGB", (width, height), (number % 256,) * 3)
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return written.getvalue()
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.creation import begin
-from daemon.sandbox.errors import Refused, bad_request, not_found
+from daemon.sandbox.errors import Refused, bad_request
 from daemon.sandbox.fields import Check, Missing, boolean, clean, integer, listed, record, text
 from daemon.sandbox.forms import Form, parse_form
 from daemon.sandbox.model import Data, Json, Task, Upload
-from daemon.sandbox.progress import request_id
+from daemon.sandbox.progress import creation_of, request_id
 from daemon.sandbox.resources.tasks import media_of, task_of
 from daemon.sandbox.routes import route
 from daemon.sandbox.unsupported import OTHER_SOURCES, unsupported
@@ -156,18 +156,13 @@ def _length(told: str) -> int:
     return int(told)
 
 
-def _partial(call: Call) -> tuple[Task, str, int, bytearray]:
-    task = task_of(call)
-    found = task.upload.partial.get(call.ids[1])
-    if found is None:
-        raise not_found()
-    return task, *found
-
-
 @route("HEAD", "/api/tasks/{id}/data/{uuid}")
 async def tus_offset(call: Call) -> Reply:
     """Tell how much of a file arrived; a whole file is no upload any more."""
-    _, _, length, content = _partial(call)
+    found = task_of(call).upload.partial.get(call.ids[1])
+    if found is None:
+        return Reply(404, headers=TUS)
+    _, length, content = found
     sizes = {"Upload-Offset": str(len(content)), "Upload-Length": str(length)}
     return Reply(200, headers=TUS | sizes)
 
@@ -175,7 +170,11 @@ async def tus_offset(call: Call) -> Reply:
 @route("PATCH", "/api/tasks/{id}/data/{uuid}")
 async def tus_append(call: Call) -> Reply:
     """Take the next part of a file."""
-    task, name, length, content = _partial(call)
+    task = task_of(call)
+    found = task.upload.partial.get(call.ids[1])
+    if found is None:
+        return Reply(404, headers=TUS)
+    name, length, content = found
     if call.headers.get("upload-offset") != str(len(content)):
         raise Refused(409, None)
     if len(content) + len(call.raw) > length:
@@ -190,7 +189,7 @@ async def tus_append(call: Call) -> Reply:
 @route("GET", "/api/tasks/{id}/status")
 async def status(call: Call) -> Reply:
     """Tell how far the creation is; `Finished` also where nothing was begun."""
-    state, message = task_of(call).creation
+    state, message = creation_of(call, task_of(call))
     return Reply(body={"state": state, "message": message, "progress": 0.0})
 
 

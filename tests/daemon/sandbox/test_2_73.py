@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daemon.sandbox import Faults, Sandbox
-from tests.conformance.replay import StepClock
+from tests.conformance.clock import StepClock
 from tests.daemon.sandbox.client import Client, Heard, jpeg, sandbox
 
 

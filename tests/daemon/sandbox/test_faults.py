@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.sandbox import ConnectionLost, RequestFault
-from tests.conformance.replay import StepClock
+from tests.conformance.clock import StepClock
 from tests.daemon.sandbox.client import Client, jpeg, sandbox
 from tests.daemon.sandbox.conftest import World
 

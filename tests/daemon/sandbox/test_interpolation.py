@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-import gzip
-import json
-from typing import Any
-
 import pytest
 
 from daemon.sandbox.interpolation import shapes_of
-from tests.conformance.recording import SHARED
+from tests.conformance.interpolation import recorded_tracks, unlike
 
-RECORDING = SHARED / "track-interpolation.jsonl.gz"
 KINDS = ("rectangle", "ellipse", "polygon", "polyline", "points", "cuboid")
-POINTS_REL = 1e-9
 
 
-def read(kind: str) -> list[dict[str, Any]]:
-    with gzip.open(RECORDING, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [row for row in rows if row["track"]["shapes"][0]["type"] == kind]
-
-
-@pytest.mark.skipif(not RECORDING.exists(), reason="the recording is not on this machine")
 @pytest.mark.parametrize("kind", KINDS)
 def test_recorded_tracks_are_interpolated_alike(kind: str) -> None:
     """The cut of a task-level write stores these numbers; 180 tracks of all kinds."""
-    rows = read(kind)
-    assert rows
+    rows = recorded_tracks()
+    if rows is None:
+        pytest.skip("the recording is not on this machine")
 
-    for row in rows:
-        shown = shapes_of(copy.deepcopy(row["track"]), row["end_frame_exclusive"])
+    tracks = [row for row in rows if row["track"]["shapes"][0]["type"] == kind]
 
-        for ours, theirs in zip(shown, row["interpolated"], strict=True):
-            same = ("frame", "outside", "keyframe", "occluded", "attributes")
-            assert [ours[name] for name in same] == [theirs[name] for name in same]
-            assert ours["points"] == pytest.approx(theirs["points"], rel=POINTS_REL)
-            assert ours["rotation"] == pytest.approx(theirs["rotation"], rel=POINTS_REL)
+    assert tracks
+    assert [found for row in tracks if (found := unlike(row))] == []
 
 
 def test_an_outline_keeps_what_two_keyframes_share() -> None:
