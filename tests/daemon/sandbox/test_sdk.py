@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from daemon.sandbox import Sandbox
+from tests.conformance.recording import mp4
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests" / "conformance" / "sdk_session.py"
@@ -41,23 +42,46 @@ async def interpreter(version: str) -> Path:
 @pytest.mark.parametrize(
     ("served", "sdk"), [("2.15", "2.15.0"), ("2.73", "2.73.0"), ("2.73", "2.80.0")]
 )
-async def test_the_sdk_logs_in_makes_a_task_and_annotates_it(
-    tmp_path: Path, served: str, sdk: str
-) -> None:
-    """Login, upload, annotations, frames, jobs, issues; whoever scripts CVAT uses this client."""
+async def test_the_sdk_works_unchanged(tmp_path: Path, served: str, sdk: str) -> None:
+    """Projects, tasks, annotations, frames, jobs, issues, videos, webhooks, as scripts do."""
     python = await interpreter(sdk)
+    (tmp_path / "clip.mp4").write_bytes(mp4(160, 120, 20))
 
     async with Sandbox(version=served) as server:
         seen = json.loads(await run(python, SCRIPT, server.url, tmp_path))
 
+    box = [1.0, 2.0, 30.0, 40.0]
     assert seen == {
         "user": "admin",
-        "size": 4,
-        "jobs": 2,
-        "shapes": [[1.0, 2.0, 30.0, 40.0]],
-        "frame": [64, 48],
-        "names": ["0.jpg", "1.jpg", "2.jpg", "3.jpg"],
-        "issues": 1,
-        "states": ["completed", "new"],
-        "tasks": 0,
+        "project": {"name": "renamed", "labels": 2},
+        "task": ["train", 4, 2],
+        # Those of the newest job, then those of the task.
+        "shapes": [[3, *box], [1, *box], [3, *box]],
+        "frames": {
+            "frame": [64, 48],
+            "compressed": [64, 48],
+            "preview": [64, 48],
+            "chunk": [f"{number:06d}.jpeg" for number in range(4)],
+            "written": ["frame_000000.jpg", "frame_000003.jpg"],
+            "names": ["0.jpg", "1.jpg", "2.jpg", "3.jpg"],
+            "of_job": [64, 48],
+            "preview_of_job": [64, 48],
+            "range_of_job": [2, 3, 2],
+            "deleted": [2],
+        },
+        "review": {
+            "issues": [[0, True]],
+            "comments": ["done now", "look"],
+            "job": ["validation", "completed", True],
+            "jobs": ["completed", "new"],
+        },
+        "video": {"size": 20, "mode": "interpolation", "frame": [160, 120], "chunk": "ftyp"},
+        "hooks": {
+            "hooks": [["project", ["update:job"]]],
+            "deliveries": [["ping", 502]],
+            "pinged": "ping",
+        },
+        "tasks": [2, 1],
+        "jobs": 3,
+        "left": [0, 0],
     }
