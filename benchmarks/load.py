@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Iterator
-from functools import partial
 from pathlib import Path
 
 import orjson
@@ -18,11 +17,10 @@ from benchmarks.changes import CLASSES
 from config.settings import Dataset
 from daemon.app import App
 from daemon.handlers.carry_out import Journal
-from daemon.handlers.decoding import decoded
 from daemon.handlers.scan import scan
 from events.annotations import LabelSpec
 from events.job import JobDiscovered
-from projections.observation import Reading, observe
+from projections.questions import WhatChanged
 
 LABELS_A_SAMPLE = 10
 CREATED = "2026-11-22T10:00:00.000000Z"
@@ -79,14 +77,16 @@ async def _edit(app: App, folder: Path, begun: asyncio.Event) -> None:
     journal = Journal(app.store, app.projections, app.clock)
     saves = 0
     while True:
-        annotations = await decoded(bodies[saves % 2], LABELS, app.pool)
-        reading = Reading(
-            job=JobDiscovered(task=1, start_frame=0, stop_frame=99, created_date=CREATED),
+        read = WhatChanged(
+            server="main",
+            job=1,
+            body=bodies[saves % 2],
+            version=None,
+            members=JobDiscovered(task=1, start_frame=0, stop_frame=99, created_date=CREATED),
             updated_date=f"2026-11-22T11:{saves // 60 % 60:02}:{saves % 60:02}.000000Z",
             labels=LABELS,
-            annotations=annotations,
         )
-        decision = await journal.carry_out(partial(observe, server="main", job=1, reading=reading))
+        decision = await journal.carry_out(read, apart=app.pool)
         assert decision.drafts, "the save was not recorded"
         saves += 1
         begun.set()

@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from events.registry import Fact
+from events.registry import Encoded, Fact
 
 Evidence = Literal[
     "webhook", "several", "own write", "manifest", "command", "assignee", "owner", "unknown"
@@ -30,6 +30,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     evidence     how the actor is known
     correlation  16 bytes: the id of the work that this is part of
     causation    16 bytes: the id of the event that led to this one
+    encoded      the fact's canonical bytes where somebody made them already
     """
 
     id: bytes
@@ -40,6 +41,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     evidence: Evidence = "unknown"
     correlation: bytes | None = None
     causation: bytes | None = None
+    encoded: Encoded | None = None
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False):

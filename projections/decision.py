@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from events.envelope import Evidence
-from events.registry import Fact
+from events.registry import Encoded, Fact
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A fact for a stream; the shell gives it an id and appends it."""
+    """A fact for a stream; the shell gives it an id and appends it.
+
+    encoded  the fact's bytes where somebody made them already
+    """
 
     stream: str
     fact: Fact
     actor: str | None = None
     evidence: Evidence = "unknown"
     occurred_at: int | None = None
+    encoded: Encoded | None = None
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from daemon.clock import Clock
-from daemon.ports.projections import Projections
+from daemon.handlers.apart import decided
+from daemon.pool import Pool
+from daemon.ports.projections import Projections, ProjectionsFailed
 from daemon.ports.store import EventStore, WrongVersion
 from events.envelope import Evidence, NewEvent
 from projections.decision import Decision, Draft
+from projections.questions import AnyQuestion
 from projections.tables import Tables
 
 # A stream moves on between the question and the append only while somebody else works on it.
@@ -30,13 +33,17 @@ class Journal:
     actor: str | None = None
     evidence: Evidence = "unknown"
 
-    async def carry_out(self, decide: Callable[[Tables], Decision]) -> Decision:
+    async def carry_out(
+        self, decide: Callable[[Tables], Decision], *, apart: Pool | None = None
+    ) -> Decision:
         """Decide on the state at the head and append; decide anew when it moved meanwhile.
+
+        apart  the pool that is to decide, where the question takes long
 
         Raises WrongVersion when it keeps moving, and whatever `decide` and the store raise.
         """
         for tries_left in reversed(range(TRIES_MAX)):
-            decision = await self.projections.ask(decide)
+            decision = await self.decided(decide, apart=apart)
             if not decision.drafts:
                 return decision
             try:
@@ -50,12 +57,27 @@ class Journal:
                 return decision
         raise AssertionError("the last try returns or raises")
 
+    async def decided(
+        self, decide: Callable[[Tables], Decision], *, apart: Pool | None = None
+    ) -> Decision:
+        """Decide on the state at the head, and append nothing."""
+        if apart is None or not isinstance(decide, AnyQuestion):
+            return await self.projections.ask(decide)
+        if (file := await self.projections.file()) is None:
+            return await self.projections.ask(decide)
+        try:
+            return await decided(decide, file, apart)
+        except ProjectionsFailed:
+            # Whoever keeps the tables knows how to mend them.
+            return await self.projections.ask(decide)
+
     def _event(self, draft: Draft) -> NewEvent:
         known = draft.actor is not None or draft.evidence != "unknown"
         return NewEvent(
             id=self.clock.new_id(),
             stream=draft.stream,
             fact=draft.fact,
+            encoded=draft.encoded,
             occurred_at=draft.occurred_at,
             actor=draft.actor if known else self.actor,
             evidence=draft.evidence if known else self.evidence,

@@ -94,10 +94,7 @@ class Load:
         return [job for job, row in rows if row is None or not merge.is_settled(row)]
 
     async def _merged(self, job: int, *, dry_run: bool) -> Loaded:
-        if not dry_run:
-            return _counted(job, await self.watch.merge(job))
-        decision = await self._ask(lambda tables: merge.decide(tables, self.watch.server, job))
-        return _counted(job, decision)
+        return _counted(job, await self.watch.merge(job, dry_run=dry_run))
 
     async def _ask(self, question: Callable[[Tables], Answer]) -> Answer:
         return await self.watch.journal.projections.ask(question)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
+from daemon.handlers.apart import INLINE_BYTES_MAX
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.decoding import decoded
 from daemon.pool import Pool, WorkFailed
@@ -20,19 +22,14 @@ from daemon.ports.cvat import (
     text,
 )
 from events.errors import SyncError
-from events.job import JobDeleted, JobSettled, JobUnreachable, JobUnreadable
+from events.job import JobDeleted, JobUnreachable, JobUnreadable
 from events.registry import Fact
 from events.run import LabelsLinked
 from projections import jobs, merge
 from projections.codec.cvat import UnknownLabel, UnreadableAnnotations, labels_from_wire
 from projections.decision import Decision, Draft
-from projections.observation import (
-    Reading,
-    is_frozen,
-    job_members,
-    late_authors,
-    observe,
-)
+from projections.observation import Reading, is_frozen, job_members, late_authors
+from projections.questions import Merge, Settle, WhatChanged
 from projections.streams import versions
 from projections.tables import Tables
 
@@ -40,6 +37,8 @@ Answer = TypeVar("Answer")
 
 # A job that somebody saves all the time is read at its next pause.
 READS_MAX: Final = 5
+# What is known of a larger job is compared in a process of the pool.
+INLINE_ANNOTATIONS_MAX: Final = 1_000
 # A timer may wake us a little before the clock on the wall agrees.
 TIMER_SLACK_S: Final = 0.1
 
@@ -65,7 +64,7 @@ class JobWatch:
     """Everything that is done for one server's jobs.
 
     own   the user id of our own credentials
-    pool  decodes what is large
+    pool  decodes and compares what is large
     """
 
     cvat: CvatApi
@@ -87,7 +86,7 @@ class JobWatch:
         if await self._ask(lambda tables: is_frozen(tables, self.server, job)):
             return Observed("frozen")
         try:
-            reading = await self.read(job)
+            decision, updated_date = await self._recorded(job)
         except NotFound:
             return await self._gone(job)
         except JobBusy:
@@ -97,53 +96,72 @@ class JobWatch:
             return await self._note(job, "unreachable", JobUnreachable(status=status))
         except (ServerTrouble, UnreadableAnnotations, AnswerTooLarge, WorkFailed) as exc:
             return await self._unreadable(job, exc)
-        decision = await self._record(job, reading)
         frozen = any(draft.stream.startswith("server/") for draft in decision.drafts)
-        return Observed(
-            "frozen" if frozen else "observed", reading.updated_date, bool(decision.drafts)
-        )
+        return Observed("frozen" if frozen else "observed", updated_date, bool(decision.drafts))
 
-    async def _record(self, job: int, reading: Reading) -> Decision:
-        def decide(tables: Tables) -> Decision:
-            decision = observe(tables, self.server, job, reading, own=self.own)
-            # What the annotations stand for must be known before other ones take their place.
-            links = merge.identify(tables, self.server, job) if decision.drafts else decision
-            return links if links.drafts else decision
+    async def _recorded(self, job: int) -> tuple[Decision, str]:
+        """Read a job and record what the read tells; return also the server's date of it."""
+        for _ in range(READS_MAX):
+            if (read := await self._read_once(job)) is None:
+                continue
+            try:
+                return await self._record(read), read.updated_date
+            except UnknownLabel:
+                # The schema moved between two requests and moved no date.
+                continue
+        raise _busy(self.server, job)
 
+    async def _record(self, read: WhatChanged) -> Decision:
+        apart = len(read.body) > INLINE_BYTES_MAX or await self._is_large(read.job)
         while True:
-            decision = await self.journal.carry_out(decide)
+            decision = await self.journal.carry_out(read, apart=self.pool if apart else None)
             if not any(isinstance(draft.fact, LabelsLinked) for draft in decision.drafts):
                 return decision
+
+    async def _is_large(self, job: int) -> bool:
+        """Tell whether so much is known of a job that comparing it takes long."""
+        row = await self._ask(lambda tables: tables.get(jobs.JOBS, self.server, job))
+        return row is not None and row.annotations > INLINE_ANNOTATIONS_MAX
+
+    async def _apart(self, job: int) -> Pool | None:
+        """Return the pool if a question about the job is one for it."""
+        return self.pool if await self._is_large(job) else None
 
     async def read(self, job: int) -> Reading:
         """Read labels and annotations between two equal `updated_date`.
 
         Raises JobBusy when they never are, CvatError, UnreadableAnnotations and WorkFailed.
         """
-        stream = f"job/{self.server}/{job}"
         for _ in range(READS_MAX):
-            known = await self._ask(lambda tables: versions(tables, [stream]))
-            before = await self.cvat.job(job)
-            labels = labels_from_wire(await self.cvat.job_labels(job))
-            body = await self.cvat.job_annotations(job)
-            after = await self.cvat.job(job)
-            date = text(after, "updated_date")
-            if before.get("updated_date") != date:
+            if (read := await self._read_once(job)) is None:
                 continue
-            number(after, "task_id")
-            try:
-                annotations = await decoded(body, labels, self.pool)
-            except UnknownLabel:
-                # The schema moved between two requests and moved no date.
-                continue
-            return Reading(
-                version=known[stream],
-                job=job_members(after),
-                updated_date=date,
-                labels=labels,
-                annotations=annotations,
-            )
-        raise JobBusy("the job changed during every read", server=self.server, job=job)
+            with suppress(UnknownLabel):
+                annotations = await decoded(read.body, read.labels, self.pool)
+                return read.reading_of(annotations)
+        raise _busy(self.server, job)
+
+    async def _read_once(self, job: int) -> WhatChanged | None:
+        """Read labels and annotations, None where a save fell in between."""
+        stream = f"job/{self.server}/{job}"
+        known = await self._ask(lambda tables: versions(tables, [stream]))
+        before = await self.cvat.job(job)
+        labels = labels_from_wire(await self.cvat.job_labels(job))
+        body = await self.cvat.job_annotations(job)
+        after = await self.cvat.job(job)
+        date = text(after, "updated_date")
+        if before.get("updated_date") != date:
+            return None
+        number(after, "task_id")
+        return WhatChanged(
+            server=self.server,
+            job=job,
+            body=body,
+            version=known[stream],
+            members=job_members(after),
+            updated_date=date,
+            labels=labels,
+            own=self.own,
+        )
 
     async def _ask(self, question: Callable[[Tables], Answer]) -> Answer:
         return await self.journal.projections.ask(question)
@@ -194,36 +212,29 @@ class JobWatch:
             seen = await self.observe(job)
             if seen.outcome != "observed" or seen.changed:
                 return False
-        stream = f"job/{self.server}/{job}"
-
-        def decide(tables: Tables) -> Decision:
-            now = tables.get(jobs.JOBS, self.server, job)
-            if now is None or merge.is_settled(now) or now.observed != row.observed:
-                return Decision()
-            links = merge.identify(tables, self.server, job)
-            settled = Draft(stream, JobSettled(updated_date=now.observed_date))
-            expects = {**links.expects, **versions(tables, [stream])}
-            return Decision([*links.drafts, settled], expects)
-
-        await self.journal.carry_out(decide)
+        question = Settle(server=self.server, job=job, observed=row.observed)
+        await self.journal.carry_out(question, apart=await self._apart(job))
         return True
 
-    async def merge(self, job: int) -> Decision:
-        """Bring what a settled job tells to its run's dataset; again and again does no harm."""
-        return await self.journal.carry_out(lambda tables: merge.decide(tables, self.server, job))
+    async def merge(self, job: int, *, dry_run: bool = False) -> Decision:
+        """Bring what a settled job tells to its run's dataset; again and again does no harm.
+
+        dry_run  decide, and append nothing
+        """
+        carry_out = self.journal.decided if dry_run else self.journal.carry_out
+        return await carry_out(Merge(server=self.server, job=job), apart=await self._apart(job))
 
     async def merge_by_policy(self, job: int) -> Decision:
         """Merge a settled job if its run takes such jobs over by itself."""
-
-        def decide(tables: Tables) -> Decision:
-            if not merge.merges_by_itself(tables, self.server, job):
-                return Decision()
-            return merge.decide(tables, self.server, job)
-
-        return await self.journal.carry_out(decide)
+        question = Merge(server=self.server, job=job, by_policy=True)
+        return await self.journal.carry_out(question, apart=await self._apart(job))
 
     async def learn_authors(self, job: int) -> Decision:
         """Name the authors of observations that deliveries which came later account for."""
         return await self.journal.carry_out(
             lambda tables: late_authors(tables, self.server, job, own=self.own)
         )
+
+
+def _busy(server: str, job: int) -> JobBusy:
+    return JobBusy("the job changed during every read", server=server, job=job)

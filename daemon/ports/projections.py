@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -72,6 +73,13 @@ class Projections(Protocol):
 
         Raises BeyondLog, UnknownFold, WriteRefused, ProjectionsFailed, ProjectionsClosed, and
         whatever the question, a fold or the log raises.
+        """
+
+    async def file(self) -> Path | None:
+        """Return the file that the tables are in, once they stand at the log's head; None where
+        they are in memory alone. For another process that reads them.
+
+        Raises as `ask` does.
         """
 
     async def follow(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Final, TypeVar
 
 from daemon.ports.projections import Progress, ProjectionsClosed, Rebuilt
@@ -36,7 +37,9 @@ class KeptProjections:
         *,
         keeper: Callable[[LogReader], Keeper],
         shelf: MakeShelf,
+        file: Path | None = None,
     ) -> None:
+        self._file = file
         self._store = store
         self._folds = _distinct(folds)
         self._projector = Projector(lambda: keeper(store.reader()))
@@ -66,6 +69,11 @@ class KeptProjections:
             self._projector.put(request)
             answer: T = await asyncio.wrap_future(request.future)
             return answer
+
+    async def file(self) -> Path | None:
+        if self._file is not None:
+            await self.ask(_nothing)
+        return self._file
 
     async def opened(self) -> None:
         """Wait until the tables are open; raise what kept them from it."""

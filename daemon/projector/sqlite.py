@@ -205,7 +205,11 @@ class SqliteProjections(KeptProjections):
         """
         folds = tuple(folds)
         projections = cls(
-            store, folds, keeper=lambda log: SqliteKeeper(path, folds, log), shelf=PastShelf
+            store,
+            folds,
+            keeper=lambda log: SqliteKeeper(path, folds, log),
+            shelf=PastShelf,
+            file=path,
         )
         await projections.opened()
         return projections

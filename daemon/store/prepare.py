@@ -114,7 +114,7 @@ def _encoded(events: Sequence[NewEvent]) -> list[tuple[NewEvent, Encoded]]:
         )
     if len({event.id for event in events}) < len(events):
         raise EventRefused("two events of one append have the same id")
-    return [(_checked(event), registry.encode(event.fact)) for event in events]
+    return [(_checked(event), event.encoded or registry.encode(event.fact)) for event in events]
 
 
 def _stored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import TypeVar
 
 from daemon.ports.projections import Progress, Rebuilt
@@ -47,6 +48,9 @@ class InlineProjections:
         """Bring the tables up to a position."""
         while self.shelf.position < head:
             self.shelf.advance(head)
+
+    async def file(self) -> Path | None:
+        return None
 
     async def follow(self) -> None:
         raise NotImplementedError

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daemon.handlers import decoding
+from daemon.handlers import decoding, observe
 from daemon.handlers.observe import JobBusy
 from daemon.pool import Pool, Work, WorkFailed
 from daemon.ports.cvat import CvatError
 from daemon.sandbox import RequestFault
-from events.errors import SyncError
 from events.job import AnnotationsObserved, JobDeleted, JobReadable, JobUnreachable, JobUnreadable
 from events.run import LabelsLinked
 from tests.daemon.handlers.playing import change, play, recorded
@@ -246,9 +245,7 @@ class Here(Pool):
 
     ran = 0
 
-    async def run(
-        self, work: Work, *parts: bytes, raises: Iterable[type[SyncError]] = ()
-    ) -> list[bytes]:
+    async def run(self, work: Work, *parts: bytes, **_: Any) -> list[bytes]:
         self.ran += 1
         return list(work(parts))
 
@@ -276,15 +273,17 @@ def test_a_job_whose_body_no_process_can_decode_is_unreadable(
     """Its last good state stands, and it holds up no other job."""
 
     class Stuck(Pool):
-        async def run(
-            self, work: Work, *parts: bytes, raises: Iterable[type[SyncError]] = ()
-        ) -> list[bytes]:
+        async def run(self, work: Work, *parts: bytes, **_: Any) -> list[bytes]:
             raise WorkFailed("a process of the pool did not end its work", tries=2)
+
+    async def file() -> Path:
+        return media / "projections.db"
 
     async def scene(world: World, process: Process) -> None:
         job = world.jobs()[0]
         assert (await process.watch.observe(job)).outcome == "observed"
-        monkeypatch.setattr(decoding, "INLINE_BYTES_MAX", 1)
+        monkeypatch.setattr(observe, "INLINE_BYTES_MAX", 1)
+        monkeypatch.setattr(process.projections, "file", file)
 
         seen = await dataclasses.replace(process.watch, pool=Stuck()).observe(job)
 
