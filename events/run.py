@@ -109,7 +109,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which label an annotation stands for, by which method, and how sure (0 to 1).
 
     origins  facet → position of the observation that gave it its value, where that was under an
-             earlier annotation id; 0 where it cannot be told
+             earlier annotation id; several where any of them may have, with 0 where none may
     """
 
     sample: str
@@ -120,7 +120,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     method: LinkMethod
     confidence: float = 1.0
     copied_from: str | None = None
-    origins: dict[str, int] = {}
+    origins: dict[str, tuple[int, ...]] = {}
 
 
 class LabelEdit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,15 +4,17 @@ Methods, surest first. CVAT never gives an id of its own twice, so an id that st
 label decides; `label_id` decides for annotations with a new id; class and exact place for those
 that have neither, or a copied one. What is left is new. One label, one annotation: of several that
 claim the same label the one that looks most like it is it, the others are copies.
+
+Where several look alike the pairing is a guess. It does no harm to the values, which are the same;
+but who gave them is another question, so each such guess is told as a doubt.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from events.annotations import Kind
 from events.run import LinkMethod
@@ -22,7 +24,7 @@ from projections.runs import Address, TrackedRow
 
 # Two geometries are the same within this many pixels.
 GEOMETRY_TOLERANCE_PX = 1e-3
-# Copies of one label on one image that are told from each other; more of them are new labels.
+# Rivals that are compared each with each; more of them are taken one block after the other.
 RIVALS_MAX = 100
 CONFIDENCE: dict[LinkMethod, float] = {
     "cvat id": 1.0,
@@ -30,7 +32,7 @@ CONFIDENCE: dict[LinkMethod, float] = {
     "exact geometry": 0.9,
 }
 Key = tuple[Kind, int]
-Place = tuple[object, ...]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,41 @@ class Known:
     row: TrackedRow
     last: Facets
     there: bool
-    signs: frozenset[str]
+    signs: frozenset[str] = frozenset()
+
+
+class Match(NamedTuple):
+    """A label and the annotation that stands for it."""
+
+    label: TrackedRow
+    candidate: Candidate
+    method: LinkMethod
+    confidence: float
+
+
+class Doubt(NamedTuple):
+    """What else an annotation may be, for all that anybody can see.
+
+    labels  each label that it may stand for; none: there were too many to compare
+    new     whether it may have been drawn since, and stand for none of them
+    """
+
+    labels: tuple[TrackedRow, ...] = ()
+    new: bool = False
 
 
 @dataclass
 class Matching:
     """The whole of a job: linked labels, labels without annotation, annotations without label."""
 
-    found: dict[Address, tuple[TrackedRow, Candidate, LinkMethod]] = field(default_factory=dict)
+    found: dict[Address, Match] = field(default_factory=dict)
     missing: list[TrackedRow] = field(default_factory=list)
     new: list[Candidate] = field(default_factory=list)
+    doubts: dict[Key, Doubt] = field(default_factory=dict)
 
     def link(self, label: TrackedRow, candidate: Candidate, method: LinkMethod) -> None:
         """Let the label stand for the annotation."""
-        self.found[label.address] = label, candidate, method
+        self.found[label.address] = Match(label, candidate, method, CONFIDENCE[method])
 
 
 def same_facet(name: str, left: Any, right: Any) -> bool:
@@ -103,15 +126,10 @@ def match(
 
     held  (kind, id) → the label that the annotation stood for so far
     """
-
-    def standing_for(candidate: Candidate) -> TrackedRow | None:
-        known = tracked.get(held[candidate.key]) if candidate.key in held else None
-        return known.row if known else None
-
     result = Matching()
-    left = _by(result, candidates, standing_for, tracked, "cvat id")
+    left = _by_id(result, candidates, tracked, held)
     left = _by_sign(result, left, tracked)
-    left = _by(result, left, lambda c: c.claim, tracked, "label_id")
+    left = _by_claim(result, left, tracked)
     result.new = _by_place(result, left, tracked)
     result.missing = [
         known.row for address, known in tracked.items() if address not in result.found
@@ -119,89 +137,183 @@ def match(
     return result
 
 
+def _by_id(
+    result: Matching,
+    candidates: Iterable[Candidate],
+    tracked: Mapping[Address, Known],
+    held: Mapping[Key, Address],
+) -> list[Candidate]:
+    """Link by CVAT's id; a label cannot move to another image: there it is a copy."""
+    left: list[Candidate] = []
+    for candidate in candidates:
+        known = tracked.get(held[candidate.key]) if candidate.key in held else None
+        if known is None or known.row.sample != candidate.sample:
+            left.append(candidate)
+        else:
+            result.link(known.row, candidate, "cvat id")
+    return left
+
+
 def _by_sign(
     result: Matching, candidates: list[Candidate], tracked: Mapping[Address, Known]
 ) -> list[Candidate]:
-    """Link by `label_id`, those that look most alike first; return the candidates that are left."""
-    bearers: defaultdict[tuple[str, str], list[Known]] = defaultdict(list)
-    for known in tracked.values():
-        for sign in known.signs if known.row.address not in result.found else ():
+    """Link by `label_id`; a label that began as a copy is known by another one's, too."""
+    bearers: defaultdict[Hashable, list[Known]] = defaultdict(list)
+    for known in _open(result, tracked):
+        for sign in known.signs:
             bearers[known.row.sample, sign].append(known)
-    rivals: defaultdict[tuple[str, str], list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        if (candidate.sample, candidate.sign) in bearers:
-            rivals[candidate.sample, candidate.sign].append(candidate)
-    linked: set[Key] = set()
-    for place, some in rivals.items():
-        pairs = [
-            (not known.there, _differences(one.facets, known.last), one.key, known.row.address)
-            for one in some[:RIVALS_MAX]
-            for known in bearers[place][:RIVALS_MAX]
-        ]
-        by_key = {one.key: one for one in some}
-        for *_, key, address in sorted(pairs):
-            if key not in linked and address not in result.found:
-                linked.add(key)
-                result.link(tracked[address].row, by_key[key], "label_id")
-    return [candidate for candidate in candidates if candidate.key not in linked]
+    return _pair(result, candidates, bearers, lambda one: (one.sample, one.sign), "label_id")
+
+
+def _by_claim(
+    result: Matching, candidates: list[Candidate], tracked: Mapping[Address, Known]
+) -> list[Candidate]:
+    """Link with the label of another job of the run that the `label_id` names."""
+    claimed = {one.claim.address: one.claim for one in candidates if one.claim}
+    bearers: dict[Hashable, list[Known]] = {
+        (label.sample, label.address): [Known(label, label.seen, there=True)]
+        for label in claimed.values()
+        if label.address not in tracked
+    }
+    return _pair(
+        result,
+        candidates,
+        bearers,
+        lambda one: (one.sample, one.claim.address) if one.claim else None,
+        "label_id",
+    )
 
 
 def _by_place(
-    result: Matching, left: list[Candidate], tracked: Mapping[Address, Known]
+    result: Matching, candidates: list[Candidate], tracked: Mapping[Address, Known]
 ) -> list[Candidate]:
-    """Link by class and exact geometry; return the candidates that are left.
+    """Link by class and exact geometry; a tag's place is its image.
 
-    Several labels may lie at one place: each pass links one of them, the last one none.
+    Whether a tag is the one that was there, or another one of its class, nobody can tell.
     """
-    while True:
-        lying = {
-            _place(known.row.sample, known.last): known.row
-            for address, known in tracked.items()
-            if known.there and address not in result.found
-        }
-        still = _by(result, left, partial(_lying_at, lying), tracked, "exact geometry")
-        if len(still) == len(left):
-            return left
-        left = still
+    lying: defaultdict[Hashable, list[Known]] = defaultdict(list)
+    for known in _open(result, tracked):
+        if known.there:
+            lying[_place(known.row.sample, known.last)].append(known)
+    left = _pair(
+        result, candidates, lying, lambda one: _place(one.sample, one.facets), "exact geometry"
+    )
+    for label, candidate, method, _ in result.found.values():
+        if method == "exact geometry" and candidate.row.kind == "tag":
+            doubt = result.doubts.get(candidate.key, Doubt((label,)))
+            result.doubts[candidate.key] = doubt._replace(new=True)
+    return left
 
 
-def _lying_at(lying: Mapping[Place, TrackedRow], candidate: Candidate) -> TrackedRow | None:
-    return lying.get(_place(candidate.sample, candidate.facets))
+def _place(sample: str, facets: Facets) -> Hashable:
+    """Return what "the same class at exactly the same place" means."""
+    return (sample, facets.get("class"), tuple(facets.get("geometry") or ()))
 
 
-def _by(
+def _open(result: Matching, tracked: Mapping[Address, Known]) -> Iterable[Known]:
+    """Yield the labels that no annotation stands for yet."""
+    return (known for address, known in tracked.items() if address not in result.found)
+
+
+def _pair(
     result: Matching,
-    candidates: Iterable[Candidate],
-    label_of: Callable[[Candidate], TrackedRow | None],
-    tracked: Mapping[Address, Known],
+    candidates: Sequence[Candidate],
+    bearers: Mapping[Hashable, Sequence[Known]],
+    sign_of: Callable[[Candidate], Hashable],
     method: LinkMethod,
 ) -> list[Candidate]:
-    """Link by one method; return the candidates that it left."""
-    rivals: defaultdict[Address, list[Candidate]] = defaultdict(list)
-    left: list[Candidate] = []
-    labels: dict[Address, TrackedRow] = {}
+    """Link those that bear one sign, one to one; return the candidates that are left."""
+    rivals: defaultdict[Hashable, deque[Candidate]] = defaultdict(deque)
     for candidate in candidates:
-        label = label_of(candidate)
-        # A label cannot move to another image: there it is a copy.
-        if label is None or label.address in result.found or label.sample != candidate.sample:
-            left.append(candidate)
+        if (sign := sign_of(candidate)) in bearers:
+            rivals[sign].append(candidate)
+    linked: set[Key] = set()
+    for sign, some in rivals.items():
+        free = deque(k for k in bearers[sign] if k.row.address not in result.found)
+        if len(some) == len(free) == 1:
+            result.link(free[0].row, some[0], method)
+            linked.add(some[0].key)
         else:
-            labels[label.address] = label
-            rivals[label.address].append(candidate)
-    for address, claimants in rivals.items():
-        label = labels[address]
-        last = tracked[address].last if address in tracked else label.seen
-        best = min(claimants, key=lambda c: (_differences(c.facets, last), c.key))
-        result.link(label, best, method)
-        left.extend(candidate for candidate in claimants if candidate is not best)
-    return left
+            linked |= _pair_rivals(result, some, free, method)
+    return [candidate for candidate in candidates if candidate.key not in linked]
+
+
+def _pair_rivals(
+    result: Matching, some: deque[Candidate], free: deque[Known], method: LinkMethod
+) -> set[Key]:
+    """Link candidates with labels as long as there are both; return the keys that were linked."""
+    linked: set[Key] = set()
+    countless = max(len(some), len(free)) > RIVALS_MAX
+    while some and free:
+        block = _Block(_take(some), _take(free))
+        linked |= block.link(result, method)
+        left = [one for one in block.candidates if one.key not in linked]
+        some.extendleft(reversed(left))
+        free.extendleft(k for k in reversed(block.labels) if k.row.address not in result.found)
+        if countless:
+            result.doubts |= dict.fromkeys((one.key for one in block.candidates), Doubt())
+    return linked
+
+
+def _take(items: deque[Item]) -> list[Item]:
+    return [items.popleft() for _ in range(min(len(items), RIVALS_MAX))]
+
+
+_Unlike = tuple[bool, int]
+_NOBODY: _Unlike = (True, 1 << 62)
+
+
+class _Block:
+    """Candidates and labels that bear one sign; how unlike each is to each."""
+
+    def __init__(self, candidates: Sequence[Candidate], labels: Sequence[Known]) -> None:
+        self.candidates = candidates
+        self.labels = labels
+        self.unlike: dict[tuple[Key, Address], _Unlike] = {
+            (one.key, known.row.address): (not known.there, _differences(one.facets, known.last))
+            for one in candidates
+            for known in labels
+        }
+
+    def link(self, result: Matching, method: LinkMethod) -> set[Key]:
+        """Link those that look most alike first; return the keys that were linked."""
+        by_key = {one.key: one for one in self.candidates}
+        rows = {known.row.address: known.row for known in self.labels}
+        mine: dict[Key, _Unlike] = {}
+        its: dict[Address, _Unlike] = {}
+        for (key, address), unlike in sorted(
+            self.unlike.items(), key=lambda item: (item[1], item[0])
+        ):
+            if key not in mine and address not in its:
+                mine[key] = its[address] = unlike
+                result.link(rows[address], by_key[key], method)
+        result.doubts |= self._doubts(mine, its)
+        return set(mine)
+
+    def _doubts(
+        self, mine: Mapping[Key, _Unlike], its: Mapping[Address, _Unlike]
+    ) -> dict[Key, Doubt]:
+        """Tell where another pairing would be no worse for either.
+
+        mine, its  how unlike a candidate, a label is to what it was linked with
+        """
+        may_be: defaultdict[Key, list[TrackedRow]] = defaultdict(list)
+        for known in self.labels:
+            address = known.row.address
+            for one in self.candidates:
+                most = min(mine.get(one.key, _NOBODY), its.get(address, _NOBODY))
+                if self.unlike[one.key, address] <= most:
+                    may_be[one.key].append(known.row)
+        contested = {
+            label.address for key, some in may_be.items() if key not in mine for label in some
+        }
+        found = {
+            key: Doubt(tuple(some), any(label.address in contested for label in some))
+            for key, some in may_be.items()
+        }
+        return {key: doubt for key, doubt in found.items() if doubt.new or len(doubt.labels) > 1}
 
 
 def _differences(left: Facets, right: Facets) -> int:
     names = left.keys() | right.keys()
     return sum(not same_facet(name, left.get(name), right.get(name)) for name in names)
-
-
-def _place(sample: str, facets: Facets) -> Place:
-    """Return what "the same class at exactly the same place" means; a tag's place is its image."""
-    return (sample, facets.get("class"), tuple(facets.get("geometry") or ()))

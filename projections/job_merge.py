@@ -19,6 +19,8 @@ from projections.label_schema import LABEL_ID
 from projections.runs import Address, RunJobRow, RunRow, TrackedRow
 from projections.tables import Tables
 
+Row = jobs.AnnotationRow | jobs.RemovedRow
+
 
 @dataclass
 class JobMerge:
@@ -59,10 +61,9 @@ class JobMerge:
         target = self.run.field(label.field)
         last = merged_facets(was.annotation, target) if was else label.seen
         signs = {label.label, _sign_of(was.annotation) if was else ""} - {""}
-        there = label.seen.get("exists") is not False
-        return Known(label, last, there=there, signs=frozenset(signs))
+        return Known(label, last, there=not _is_gone(label, was), signs=frozenset(signs))
 
-    def was(self, label: TrackedRow) -> jobs.AnnotationRow | jobs.RemovedRow | None:
+    def was(self, label: TrackedRow) -> Row | None:
         """Return the annotation that stood for a label so far, also where it is gone."""
         for part in label.parts:
             place = (self.job.server, label.job, part.kind, part.id)
@@ -73,24 +74,39 @@ class JobMerge:
                 return found
         return None
 
-    def origin(self, label: TrackedRow, candidate: Candidate, facet: str) -> int:
-        """Return the position of the observation that gave a facet its value, 0: not known.
+    def origins(self, label: TrackedRow | None, candidate: Candidate, facet: str) -> frozenset[int]:
+        """Return which observations may have given a facet its value; 0 among them: not known.
+
+        label  what the candidate stands for, None where that is new
+        """
+        row = candidate.row
+        if facet in row.touched:
+            return frozenset({row.touched[facet]})
+        doubt = self.matching.doubts.get(candidate.key)
+        if doubt is None:
+            return self._origins(label, candidate, facet) if label else frozenset({row.added})
+        found = {at for one in doubt.labels for at in self._origins(one, candidate, facet)}
+        return frozenset(found | {row.added} if doubt.new else found or {0})
+
+    def _origins(self, label: TrackedRow, candidate: Candidate, facet: str) -> frozenset[int]:
+        """Return the same where the candidate is sure to stand for the label.
 
         An annotation that took another one's place brought no value that was there before.
         """
         row, was = candidate.row, self.was(label)
-        if facet in row.touched:
-            return row.touched[facet]
-        is_back = facet == "exists" and label.seen.get("exists") is False
-        if was is None or is_back:
-            return row.added
+        own = frozenset({row.added})
+        if was is None:
+            return own
         if (was.kind, was.id) == candidate.key:
-            return label.origins.get(facet, row.added)
+            return _recorded(label, was, facet)
+        if facet == "exists" and _is_gone(label, was):
+            return own
         last = merged_facets(was.annotation, self.run.field(label.field))
         if same_facet(facet, last.get(facet), candidate.facets.get(facet)):
-            return was.touched.get(facet) or label.origins.get(facet, was.added)
+            touched = was.touched.get(facet)
+            return frozenset({touched}) if touched else _recorded(label, was, facet)
         together = isinstance(was, jobs.RemovedRow) and was.position == row.added
-        return row.added if together else 0
+        return own if together else frozenset({0})
 
     def tracked_at(self, address: Address) -> TrackedRow | None:
         """Return what the run knows of a label, None for one it does not track."""
@@ -176,6 +192,22 @@ class JobMerge:
             ),
         )
         return self.tracked_at(places[0].address) if places else None
+
+
+def _is_gone(label: TrackedRow, was: Row | None) -> bool:
+    """Tell whether a label was told gone, and its annotation did not come back since."""
+    removed = was is None or (isinstance(was, jobs.RemovedRow) and was.position < label.gone)
+    return label.gone > 0 and removed
+
+
+def _recorded(label: TrackedRow, row: Row, facet: str) -> frozenset[int]:
+    """Return what the link of a label says of a facet of its annotation.
+
+    It says nothing of one that was deleted and brought back under its id since.
+    """
+    if row.added > label.linked:
+        return frozenset({row.added})
+    return frozenset(label.origins.get(facet) or {row.added})
 
 
 def _sign_of(annotation: Annotation) -> str:

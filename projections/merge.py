@@ -42,7 +42,7 @@ from projections.codec.fiftyone import (
 )
 from projections.decision import Decision, Draft
 from projections.facets import ATTRIBUTE, Facets
-from projections.identity import CONFIDENCE, Candidate, same_facet
+from projections.identity import Candidate, same_facet
 from projections.job_merge import JobMerge
 from projections.label_fields import LABELS
 from projections.runs import Address, TrackedRow
@@ -125,7 +125,7 @@ def _tripwire(merge: JobMerge) -> MergeHeld | None:
     deleted = len(list(merge.missing()))
     relabelled = sum(
         label.seen.get("class") not in (None, candidate.facets.get("class"))
-        for label, candidate, _ in merge.matching.found.values()
+        for label, candidate, *_ in merge.matching.found.values()
     )
     wire = merge.run.request.tripwire
     moved = deleted + relabelled
@@ -190,17 +190,15 @@ def _chunks(items: list[Item]) -> Iterator[tuple[Item, ...]]:
 
 def _links(merge: JobMerge) -> Iterator[Link]:
     """Say which labels go by other annotations now, and which annotations are new labels."""
-    for label, candidate, method in merge.matching.found.values():
+    for label, candidate, method, confidence in merge.matching.found.values():
         part = _part(candidate)
         if (part,) != label.parts:
-            origins = {name: merge.origin(label, candidate, name) for name in candidate.facets}
-            own = {name: candidate.row.touched.get(name, candidate.row.added) for name in origins}
             yield Link(
                 **label.address._asdict(),
                 parts=(part,),
                 method=method,
-                confidence=CONFIDENCE[method],
-                origins={name: at for name, at in origins.items() if at != own[name]},
+                confidence=confidence,
+                origins=_origins(merge, label, candidate),
             )
     for candidate in merge.matching.new:
         target = merge.field_of(candidate.row.annotation.label)
@@ -210,7 +208,21 @@ def _links(merge: JobMerge) -> Iterator[Link]:
                 parts=(_part(candidate),),
                 method="new",
                 copied_from=candidate.claim.label if candidate.claim else None,
+                origins=_origins(merge, None, candidate),
             )
+
+
+def _origins(
+    merge: JobMerge, label: TrackedRow | None, candidate: Candidate
+) -> dict[str, tuple[int, ...]]:
+    """Say of each facet where its value stems from, unless the annotation's own history does."""
+    row = candidate.row
+    found = {name: merge.origins(label, candidate, name) for name in candidate.facets}
+    return {
+        name: tuple(sorted(positions))
+        for name, positions in found.items()
+        if positions != {row.touched.get(name, row.added)}
+    }
 
 
 def _part(candidate: Candidate) -> Part:
@@ -225,8 +237,8 @@ def _new_address(merge: JobMerge, candidate: Candidate, target: FieldSchema) -> 
 
 def _decide_all(merge: JobMerge, outcome: _Outcome) -> None:
     drawn: list[tuple[Candidate, TrackedRow | None]] = []
-    for label, candidate, _ in merge.matching.found.values():
-        if "exists" in label.seen:
+    for label, candidate, *_ in merge.matching.found.values():
+        if _was_taken(label, candidate):
             _edited(merge, outcome, label, candidate)
         else:
             drawn.append((candidate, label))
@@ -242,20 +254,33 @@ def _decide_all(merge: JobMerge, outcome: _Outcome) -> None:
 # A known label
 
 
+def _was_taken(label: TrackedRow, candidate: Candidate) -> bool:
+    """Tell whether the dataset ever took the label, or it waits for that as it is now."""
+    waits = "exists" in label.seen and not _differing(candidate.facets, label.seen)
+    return "exists" in label.agreed or waits
+
+
+def _differing(now: Facets, before: Facets) -> Facets:
+    return {
+        name: now.get(name)
+        for name in sorted(now.keys() | before.keys())
+        if not same_facet(name, now.get(name), before.get(name))
+    }
+
+
 def _edited(merge: JobMerge, outcome: _Outcome, label: TrackedRow, candidate: Candidate) -> None:
     target = merge.run.field(label.field)
     if merge.field_of(candidate.row.annotation.label) is not target:
-        _quarantine(merge, outcome, candidate, f"its class is none of field {target.name!r}")
+        who = _authors(merge, label, candidate, ["class"])
+        _quarantine(merge, outcome, candidate, f"its class is none of field {target.name!r}", who)
         return
     _release(merge, outcome, candidate)
-    changed = {
-        name: candidate.facets.get(name)
-        for name in sorted(candidate.facets.keys() | label.seen.keys())
-        if not same_facet(name, candidate.facets.get(name), label.seen.get(name))
-    }
+    changed = _differing(candidate.facets, label.seen)
+    if changed and not label.agreed.get("exists"):
+        changed = _differing(candidate.facets, label.agreed)
     by_author: defaultdict[Author, Facets] = defaultdict(dict)
     if "exists" in changed:
-        # What came back comes back in one piece, whoever had a hand in it.
+        # What comes back comes back in one piece, whoever had a hand in it.
         by_author[_authors(merge, label, candidate, changed)] = changed
     else:
         for name, value in changed.items():
@@ -268,11 +293,7 @@ def _authors(
     merge: JobMerge, label: TrackedRow | None, candidate: Candidate, facets: Iterable[str]
 ) -> Author:
     """Return who gave these facets their values; all of them, or nobody is named."""
-    touched, added = candidate.row.touched, candidate.row.added
-    positions = {
-        merge.origin(label, candidate, facet) if label else touched.get(facet, added)
-        for facet in facets
-    }
+    positions = {at for name in facets for at in merge.origins(label, candidate, name)}
     return joined(merge.author_at(position) for position in positions)
 
 
@@ -441,13 +462,14 @@ def _new(
     """Decide on a label that was drawn in CVAT; `label` where an earlier look gave it its id."""
     row = candidate.row
     target = merge.field_of(row.annotation.label)
+    who = _authors(merge, label, candidate, candidate.facets or ["class"])
     if target is None:
         reason = f"no field of the run has the class {row.annotation.label!r}"
-        _quarantine(merge, outcome, candidate, reason)
+        _quarantine(merge, outcome, candidate, reason, who)
         return
     reason = _unfit(candidate, target) or _full(merge, outcome, candidate.sample, target)
     if reason:
-        _quarantine(merge, outcome, candidate, reason)
+        _quarantine(merge, outcome, candidate, reason, who)
         return
     frame = merge.frame(row.annotation)
     assert frame is not None, "candidates are on frames of the run"
@@ -456,7 +478,7 @@ def _new(
     try:
         document = new_document(address.label, row.annotation, target, names, frame)
     except UnexpectedValue as exc:
-        _quarantine(merge, outcome, candidate, str(exc))
+        _quarantine(merge, outcome, candidate, str(exc), who)
         return
     edit = LabelEdit(
         **address._asdict(),
@@ -465,7 +487,6 @@ def _new(
         new=document,
         digests=digests_of(document, watched_facets(target)),
     )
-    who = _authors(merge, label, candidate, candidate.facets)
     if target.allow_additions:
         outcome.merge(who, edit)
     else:
@@ -497,13 +518,15 @@ def _full(merge: JobMerge, outcome: _Outcome, sample: str, target: FieldSchema) 
     return f"field {target.name!r} holds one label a sample, and has one"
 
 
-def _quarantine(merge: JobMerge, outcome: _Outcome, candidate: Candidate, reason: str) -> None:
+def _quarantine(
+    merge: JobMerge, outcome: _Outcome, candidate: Candidate, reason: str, who: Author
+) -> None:
     id = _quarantine_id(merge, candidate)
     if id not in merge.quarantine:
         fact = LabelQuarantined(
             job=merge.job.job, id=id, annotation=candidate.row.annotation, reason=reason
         )
-        outcome.facts.append((fact, merge.author_at(candidate.row.added)))
+        outcome.facts.append((fact, who))
 
 
 def _quarantine_id(merge: JobMerge, candidate: Candidate) -> str:

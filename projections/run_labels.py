@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from events.annotations import kind_of
+from events.dataset import Document
 from events.envelope import Recorded
 from events.job import JobSchemaChanged
 from events.run import (
@@ -23,7 +25,7 @@ from events.run import (
     Part,
     QuarantineResolved,
 )
-from projections.codec.fiftyone import merged_facets
+from projections.codec.fiftyone import members_of, merged_facets
 from projections.facets import Facets
 from projections.jobs import job_of
 from projections.runs import (
@@ -82,7 +84,7 @@ def uploaded(tables: Tables, at: Recorded, fact: LabelsUploaded) -> None:
                 digests=sent.digests,
             ),
         )
-        _relink(tables, run, fact.job, address, (part,))
+        _relink(tables, at, run, fact.job, address, (part,))
     for label in fact.unsent:
         tables.put(
             UNSENT,
@@ -108,11 +110,12 @@ def _track(tables: Tables, row: TrackedRow) -> None:
 
 def _relink(
     tables: Tables,
+    at: Recorded,
     run: RunRow,
     number: int,
     address: Address,
     parts: tuple[Part, ...],
-    origins: dict[str, int] | None = None,
+    origins: dict[str, tuple[int, ...]] | None = None,
 ) -> None:
     """Let a label stand for these annotations, and for no others."""
     row = tables.get(TRACKED, run.dataset, run.key, *address)
@@ -122,7 +125,9 @@ def _relink(
         held = tables.get(PARTS, server_name, row.job, part.kind, part.id)
         if held is not None and held.address == address:
             tables.delete(PARTS, server_name, row.job, part.kind, part.id)
-    linked = msgspec.structs.replace(row, job=number, parts=parts, origins=origins or {})
+    linked = msgspec.structs.replace(
+        row, job=number, parts=parts, origins=origins or {}, linked=at.position
+    )
     tables.put(TRACKED, linked)
     for part in parts:
         tables.put(
@@ -149,46 +154,74 @@ def linked(tables: Tables, at: Recorded, fact: LabelsLinked) -> None:
                 tables,
                 TrackedRow(dataset=run.dataset, key=run.key, **address._asdict(), job=fact.job),
             )
-        _relink(tables, run, fact.job, address, link.parts, link.origins)
+        _relink(tables, at, run, fact.job, address, link.parts, link.origins)
 
 
 def merged(tables: Tables, at: Recorded, fact: LabelsMerged) -> None:
     for edit in fact.edits:
-        _agree(tables, run_at(tables, at), edit, edit.digests)
+        _agree(tables, at, edit, edit.digests)
 
 
-def _agree(tables: Tables, run: RunRow, edit: LabelEdit, digests: dict[str, str]) -> None:
-    address, facets = _address(edit), edit.facets
+def _agree(tables: Tables, at: Recorded, edit: LabelEdit, digests: dict[str, str]) -> None:
+    run, address, facets = run_at(tables, at), _address(edit), edit.facets
     row = tables.get(TRACKED, run.dataset, run.key, *address)
     assert row is not None, f"{run.stream} does not track {address}"
-    tables.put(
-        TRACKED,
-        msgspec.structs.replace(
-            row,
-            agreed=row.agreed | facets,
-            seen=row.seen | facets,
-            digests=row.digests | digests,
-            removed=edit.old if edit.operation == "removed" else None,
-        ),
+    kept = {"added": None, "changed": row.removed, "removed": edit.old}
+    agreed = msgspec.structs.replace(
+        row,
+        agreed=row.agreed | facets,
+        digests=row.digests | digests,
+        removed=kept[edit.operation],
     )
-    _close(tables, run, address, facets)
+    _seen(tables, at, agreed, facets)
 
 
-def _see(tables: Tables, run: RunRow, edit: LabelEdit) -> None:
+def _see(tables: Tables, at: Recorded, edit: LabelEdit) -> None:
     """Note what was seen, so that it is not raised again; the agreed values stay."""
+    run = run_at(tables, at)
     row = tables.get(TRACKED, run.dataset, run.key, *_address(edit))
-    if row is None:
-        return
-    seen = msgspec.structs.replace(row, seen=row.seen | edit.facets)
-    tables.put(TRACKED, seen)
-    _close(tables, run, _address(edit), edit.facets)
+    if row is not None:
+        _seen(tables, at, row, edit.facets)
 
 
-def _close(tables: Tables, run: RunRow, address: Address, facets: Facets) -> None:
-    """Take away what waited for a decision on these facets."""
-    for row in list(tables.scan(WAITING, run.dataset, run.key, *address)):
-        if row.edit is not None and row.edit.facets.keys() <= facets.keys():
-            tables.delete(WAITING, run.dataset, run.key, *address, row.id)
+def _seen(tables: Tables, at: Recorded, row: TrackedRow, facets: Facets) -> None:
+    gone = row.gone
+    if "exists" in facets:
+        gone = 0 if facets["exists"] else at.position
+    tables.put(TRACKED, msgspec.structs.replace(row, seen=row.seen | facets, gone=gone))
+    _close(tables, row, facets)
+
+
+def _close(tables: Tables, label: TrackedRow, facets: Facets) -> None:
+    """Let nothing wait any more for a decision on these facets; on others it waits on.
+
+    What came or went as a whole waits as a whole.
+    """
+    for row in list(tables.scan(WAITING, label.dataset, label.key, *label.address)):
+        waits = row.edit.facets if row.edit else {}
+        left = waits.keys() - facets.keys()
+        if row.edit is None or len(left) == len(waits):
+            continue
+        if not left or ("exists" in waits and "exists" in facets):
+            tables.delete(WAITING, *WAITING.key_of(row))
+        elif "exists" not in waits:
+            tables.put(WAITING, msgspec.structs.replace(row, edit=_only(row.edit, left)))
+
+
+def _only(edit: LabelEdit, facets: Collection[str]) -> LabelEdit:
+    """Return what an edit does to some of its facets."""
+    members = {member for facet in facets for member in members_of(facet)}
+    return msgspec.structs.replace(
+        edit,
+        facets={name: value for name, value in edit.facets.items() if name in facets},
+        old=_among(edit.old, members),
+        new=_among(edit.new, members),
+        digests={name: digest for name, digest in edit.digests.items() if name in facets},
+    )
+
+
+def _among(document: Document | None, members: Collection[str]) -> Document | None:
+    return document and {name: document[name] for name in document if name in members}
 
 
 # Where an entry of `pending` is that is about no label.
@@ -210,7 +243,7 @@ def _address(edit: LabelEdit) -> Address:
 def rejected(tables: Tables, at: Recorded, fact: EditRejected) -> None:
     run = run_at(tables, at)
     for number, edit in enumerate(fact.edits):
-        _see(tables, run, edit)
+        _see(tables, at, edit)
         _wait(
             tables,
             run,
@@ -227,7 +260,7 @@ def rejected(tables: Tables, at: Recorded, fact: EditRejected) -> None:
 def conflict(tables: Tables, at: Recorded, fact: ConflictRaised) -> None:
     run = run_at(tables, at)
     for conflict in fact.conflicts:
-        _see(tables, run, conflict.edit)
+        _see(tables, at, conflict.edit)
         _wait(
             tables,
             run,
@@ -247,7 +280,7 @@ def resolved(tables: Tables, at: Recorded, fact: ConflictResolved) -> None:
     assert row is not None, f"{at.stream} has no conflict {fact.id}"
     assert row.edit is not None
     tables.delete(WAITING, *WAITING.key_of(row))
-    _agree(tables, run, row.edit, fact.digests)
+    _agree(tables, at, row.edit, fact.digests)
 
 
 def quarantined(tables: Tables, at: Recorded, fact: LabelQuarantined) -> None:

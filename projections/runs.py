@@ -109,8 +109,10 @@ class TrackedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agreed   facet → value both sides hold, the base of the merge
     seen     facet → value observed last; nothing is raised twice for it
     digests  facet → digest of the dataset's members when they were agreed on
-    origins  facet → position of the observation that it stems from, where the annotation's own
+    origins  facet → positions of the observations that it may stem from, where the annotation's own
              history does not reach back so far (`Link`)
+    linked   position of the event that `parts` and `origins` are from
+    gone     position of the event that told that it is gone from the server, 0 while it is there
     removed  the document that was merged away, so that an undo in CVAT brings it back whole
     """
 
@@ -125,7 +127,9 @@ class TrackedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agreed: dict[str, Any] = {}
     seen: dict[str, Any] = {}
     digests: dict[str, str] = {}
-    origins: dict[str, int] = {}
+    origins: dict[str, tuple[int, ...]] = {}
+    linked: int = 0
+    gone: int = 0
     removed: dict[str, Any] | None = None
 
     @property

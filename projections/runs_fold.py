@@ -153,7 +153,7 @@ def _deleted(tables: Tables, at: Recorded, fact: RunDeleted) -> None:
 
 RUNS_FOLD = Fold(
     name="runs",
-    revision=4,
+    revision=5,
     tables=(
         RUNS, RUN_TASKS, RUN_FRAMES, RUN_JOBS, TRACKED, TRACKED_IDS, PARTS, WAITING, UNSENT,
     ),

@@ -25,6 +25,7 @@ from events.run import (
 from projections import merge, runs
 from projections.codec.fiftyone import UnexpectedValue
 from projections.decision import Draft
+from projections.pending import resolve
 from projections.upload import FieldRequest
 from tests.projections.story import (
     BOB,
@@ -494,6 +495,29 @@ def test_a_further_edit_of_what_is_in_conflict_replaces_what_waits() -> None:
     assert waiting.id == raised.conflicts[0].id
 
 
+def test_a_further_edit_of_part_of_what_is_in_conflict_replaces_that_part() -> None:
+    """Carol moved on what Bob had moved and turned: his turn waits on, his place does not."""
+    story = told()
+    story.change(10, bounding_box=[0.5, 0.5, 0.1, 0.1], rotation=5.0)
+    story.put(msgspec.structs.replace(moved(story.shape(1)), rotation=90.0), by=BOB)
+    story.merged()
+    latest = moved(story.shape(1), 20)
+    story.put(latest, by=CAROL)
+    story.merged()
+
+    waiting = {tuple(row.edit.facets): row for row in story.waiting("conflict") if row.edit}
+    assert waiting.keys() == {("geometry",), ("rotation",)}
+    turned = waiting["rotation",].edit
+    assert turned is not None
+    assert (turned.old, turned.new) == ({"rotation": 5.0}, {"rotation": 90.0})
+    for row in waiting.values():
+        story.carry_out(resolve(story.tables, row.id, "cvat"))
+    document = story.document(10)
+    assert document is not None
+    assert document["rotation"] == 90.0
+    assert document["bounding_box"][:2] == pytest.approx([latest.points[0] / 200, 0.5])
+
+
 # Restrictions
 
 
@@ -538,6 +562,24 @@ def test_additions_that_are_forbidden_are_recorded_as_rejected() -> None:
     assert rejected.edits[0].new is not None
     assert story.ids() == [oid(10)]
     assert merge.decide(story.tables, "main", JOB).drafts == []
+
+
+def test_a_rejected_addition_that_is_moved_waits_once_as_it_is_now() -> None:
+    """It is not changed: for the dataset it is still to come."""
+    story = told(FieldRequest(name="gt", classes=CLASSES, allow_additions=False))
+    story.put(drawn(8))
+    story.merged()
+    story.put(moved(drawn(8)))
+    story.merged()
+
+    [waiting] = story.waiting("rejected")
+    assert story.waiting("conflict") == []
+    assert waiting.edit is not None
+    assert waiting.edit.operation == "added"
+    assert waiting.edit.facets["geometry"] == list(moved(drawn(8)).points)
+    story.carry_out(resolve(story.tables, waiting.id, "cvat"))
+    assert len(story.ids()) == 2
+    assert story.merged() == []
 
 
 def test_a_rejected_deletion_that_is_undone_waits_no_more() -> None:

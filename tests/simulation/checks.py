@@ -83,9 +83,10 @@ def _check_values(document: Any, facets: Facets, waits: set[str], quarantined: b
 
 def _check_identity(world: World, witness: Witness, job: int, name: str, where: Address) -> None:
     """What was sent is known by its own address, as long as anything of it could be known."""
+    truth = world.truth
     for sent, sent_name in witness.uploaded.items():
         if sent_name == name and sent != where:
-            known = not world.truth.is_copied(name) and not witness.out_of_sight(job, name)
+            known = not truth.has_double(name) and not witness.out_of_sight(job, name)
             assert not known, f"{sent} became {where}"
 
 

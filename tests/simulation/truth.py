@@ -6,12 +6,13 @@ It shares no code with what it judges: no codec, no facets, no projection.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Key = tuple[str, int]
 Facets = dict[str, Any]
+AGAIN = "-again"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Truth:
     doubled: set[str] = field(default_factory=set)
     # Objects that share a `label_id`: which of them is the label is a matter of taste.
     copied: set[str] = field(default_factory=set)
+    # Tags of one class on one image at one time: nothing but ids and notes tells them apart.
+    twins: set[str] = field(default_factory=set)
     # Objects that a save which is not over yet takes away and puts back.
     saving: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -73,6 +76,8 @@ class Truth:
             thing = Thing(self._name(key, renamed, things), facets)
             things[key] = thing
             gone.pop(thing.name, None)
+            if thing.name.endswith(AGAIN) and thing.name not in self.known:
+                self._take_up(history, renamed.get(key, key), thing.name, authors)
             before = self.known.get(thing.name)
             is_back = thing.name not in here_before and key not in renamed
             for facet, value in {**facets, "exists": True}.items():
@@ -89,6 +94,7 @@ class Truth:
         for name in here_before - {thing.name for thing in things.values()}:
             gone[name] = user
         self._note_copies(things)
+        self._note_twins(things)
         touched |= {(key, "gone") for key in last.things.keys() - things.keys()}
         history.append(Write(at_us, user, things, authors, gone, frozenset(touched)))
 
@@ -98,10 +104,23 @@ class Truth:
         name = self.names.setdefault(key, f"{key[0]}-{key[1]}")
         if any(thing.name == name for thing in taken.values()):
             # It came back beside the one that had taken its place.
-            again = self.names[key] = f"{key[0]}-{key[1]}-again"
+            again = self.names[key] = f"{key[0]}-{key[1]}{AGAIN}"
             self.doubled |= {name, again}
             return again
         return name
+
+    def _take_up(
+        self,
+        history: Iterable[Write],
+        key: Key,
+        name: str,
+        authors: dict[tuple[str, str], frozenset[int]],
+    ) -> None:
+        """What stands beside its double has its values from whoever gave them to that one."""
+        last = [write for write in history if key in write.things][-1]
+        was = last.things[key]
+        self.known[name] = {**was.facets, "exists": True}
+        authors |= {(name, facet): last.authors[was.name, facet] for facet in self.known[name]}
 
     def _note_copies(self, things: Mapping[Key, Thing]) -> None:
         for thing in things.values():
@@ -111,11 +130,23 @@ class Truth:
                 if len(owners) > 1:
                     self.copied.add(label_id)
 
+    def _note_twins(self, things: Mapping[Key, Thing]) -> None:
+        at: dict[tuple[Any, Any], set[str]] = {}
+        for (kind, _), thing in things.items():
+            if kind == "tag":
+                place = thing.facets["frame"], thing.facets["class"]
+                at.setdefault(place, set()).add(thing.name)
+        self.twins |= {name for names in at.values() if len(names) > 1 for name in names}
+
     def is_copied(self, name: str) -> bool:
         """Tell whether an object ever shared its `label_id`, or stood twice on the server."""
         return name in self.doubled or any(
             name in self.owners[label_id] for label_id in self.copied
         )
+
+    def has_double(self, name: str) -> bool:
+        """Tell whether an object could ever be taken for another one, or another one for it."""
+        return name in self.twins or self.is_copied(name)
 
     def at(self, job: int, date_us: int) -> Write | None:
         """Return the job as it was at a date."""

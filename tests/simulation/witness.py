@@ -16,6 +16,7 @@ from events.run import (
     ConflictRaised,
     EditRejected,
     LabelEdit,
+    LabelQuarantined,
     LabelsLinked,
     LabelsMerged,
     LabelsUploaded,
@@ -57,11 +58,9 @@ class Witness:
             case LabelsUploaded() | LabelsLinked():
                 self._linked(fact)
             case LabelsMerged() | EditRejected():
-                for edit in fact.edits:
-                    self._edited(at, fact.job, edit)
-                    if isinstance(fact, LabelsMerged):
-                        self._not_lost(fact.job, edit)
-                        self._not_overwritten(edit)
+                self._decided(at, fact)
+            case LabelQuarantined():
+                self._quarantined(at, fact)
             case ConflictRaised():
                 for conflict in fact.conflicts:
                     self._edited(at, fact.job, conflict.edit)
@@ -113,15 +112,21 @@ class Witness:
             assert edit.old == held, "what goes is told as it was"
             assert held in (None, agreed), f"{where} was changed in the dataset, and is lost"
             self.documents.pop(where, None)
-        elif edit.old or edit.new:
-            assert held is not None
-            assert agreed is not None
+        elif held is not None and agreed is not None:
             old, new = edit.old or {}, edit.new or {}
             for member in old.keys() | new.keys():
                 assert held.get(member) == old.get(member), "what changes is told as it was"
                 assert held.get(member) == agreed.get(member), f"{where} was overwritten"
             self.documents[where] = _with(held, old, new)
-            self.agreed[where] = _with(agreed, old, new)
+            same = {
+                _member(facet): held[_member(facet)]
+                for facet, value in edit.facets.items()
+                if _says(held, facet, value)
+            }
+            self.agreed[where] = _with(agreed, old, new) | same
+        else:
+            assert not edit.old
+            assert not edit.new
 
     # What was observed
 
@@ -167,6 +172,13 @@ class Witness:
 
     # What was merged
 
+    def _decided(self, at: Recorded, fact: LabelsMerged | EditRejected) -> None:
+        for edit in fact.edits:
+            self._edited(at, fact.job, edit)
+            if isinstance(fact, LabelsMerged):
+                self._not_lost(fact.job, edit)
+                self._not_overwritten(edit)
+
     def _edited(self, at: Recorded, job: int, edit: LabelEdit) -> None:
         self.world.counts[f"evidence of edits: {at.evidence}"] += len(edit.facets)
         if at.evidence not in NAMED:
@@ -177,20 +189,49 @@ class Witness:
         if self.out_of_sight(job, name):
             self.world.counts["edits of what nobody could know again"] += 1
             return
-        for authors in self._authors(write, name, edit):
+        for authors in self._authors(job, write, name, edit):
             assert authors & _users(at), f"{authors} did {edit}, {at.actor} is named"
 
-    def _authors(self, write: Write, name: str, edit: LabelEdit) -> list[frozenset[int]]:
+    def _quarantined(self, at: Recorded, fact: LabelQuarantined) -> None:
+        write = self.world.truth.at(fact.job, self.observed_us[fact.job])
+        name = self.world.truth.names[key_of(fact.annotation)]
+        assert write is not None
+        if at.evidence not in NAMED or self.world.truth.has_double(name):
+            return
+        if not self.out_of_sight(fact.job, name):
+            assert self._gave(fact.job, write, name, "class") & _users(at)
+
+    def _authors(self, job: int, write: Write, name: str, edit: LabelEdit) -> list[frozenset[int]]:
         if edit.operation == "added":
             if self.world.truth.is_copied(name):
                 return [self._makers(write)]
-            values = [write.authors.get((name, facet), frozenset()) for facet in edit.facets]
-            return [write.authors[name, "exists"], *filter(None, values)]
-        if edit.facets == {"exists": False}:
+            facets = {"exists", *edit.facets}
+        elif edit.facets == {"exists": False}:
             return [frozenset({write.gone[name]})] if name in write.gone else []
+        else:
+            facets = set(edit.facets)
         return [
-            write.authors[name, facet] for facet in edit.facets if (name, facet) in write.authors
+            self._gave(job, write, name, facet)
+            for facet in facets
+            if (name, facet) in write.authors
         ]
+
+    def _gave(self, job: int, write: Write, name: str, facet: str) -> frozenset[int]:
+        """Return who gave a facet the value that it shows.
+
+        What was changed and changed back between two looks left no trace: whoever had given the
+        value that the look before showed gave it.
+        """
+        authors = write.authors[name, facet]
+        value = _value(write, name, facet)
+        for date in reversed(self.looks[job]):
+            seen = self.world.truth.at(job, date)
+            if seen is None or name not in {thing.name for thing in seen.things.values()}:
+                continue
+            if _value(seen, name, facet) != value:
+                break
+            authors |= seen.authors.get((name, facet), frozenset())
+        return authors
 
     def _makers(self, write: Write) -> frozenset[int]:
         """Return who made any of the copies: each of them may pass for the first."""
@@ -248,6 +289,22 @@ def _lie_alike(one: Thing, other: Thing) -> bool:
 
 def _place(facets: Facets) -> list[object]:
     return [facets.get(facet) for facet in ("frame", "class", "geometry")]
+
+
+def _value(write: Write, name: str, facet: str) -> object:
+    shown = next((thing.facets for thing in write.things.values() if thing.name == name), {})
+    return True if facet == "exists" else shown.get(facet)
+
+
+def _member(facet: str) -> str:
+    return {"class": "label"}.get(facet, facet.removeprefix("attribute:"))
+
+
+def _says(held: Document, facet: str, value: object) -> bool:
+    """Tell whether the dataset holds already what CVAT's side came to say."""
+    if facet == "attribute:score":
+        return bool(value) and str(held.get("score")) == value
+    return facet == "class" and held["label"] == value
 
 
 def _with(document: Document, old: Document, new: Document) -> Document:
