@@ -15,7 +15,6 @@ from events.job import Change
 
 Facets = dict[str, Any]
 ATTRIBUTE = "attribute:"
-_MEMBER = {"class": "label", "geometry": "points"}
 _COMMON = ("class", "frame", "group", "source")
 _OF = {
     Tag: _COMMON,
@@ -25,10 +24,13 @@ _OF = {
     ),
     Track: (*_COMMON, "keyframes", "elements"),
 }  # fmt: skip
-_NESTED: dict[tuple[type, str], Any] = {
-    (Shape, "elements"): tuple[Shape, ...],
-    (Track, "elements"): tuple[Track, ...],
-    (Track, "keyframes"): tuple[Keyframe, ...],
+_MEMBER = {name: name for names in _OF.values() for name in names} | {
+    "class": "label",
+    "geometry": "points",
+}
+_NESTED: dict[str, dict[type, Any]] = {
+    "elements": {Shape: tuple[Shape, ...], Track: tuple[Track, ...]},
+    "keyframes": {Track: tuple[Keyframe, ...]},
 }
 
 
@@ -36,7 +38,7 @@ def facets_of(annotation: Annotation) -> Facets:
     """Return every facet with its value, as plain JSON values."""
     found: Facets = {}
     for name in _OF[type(annotation)]:
-        value = getattr(annotation, _MEMBER.get(name, name))
+        value = getattr(annotation, _MEMBER[name])
         found[name] = list(msgspec.to_builtins(value)) if isinstance(value, tuple) else value
     for name, value in annotation.attributes.items():
         found[ATTRIBUTE + name] = list(value) if isinstance(value, tuple) else value
@@ -45,32 +47,32 @@ def facets_of(annotation: Annotation) -> Facets:
 
 def with_facets(annotation: Annotation, old: Facets, new: Facets) -> Annotation:
     """Return the annotation with `new` facets; those in `old` alone are taken away."""
-    kind = type(annotation)
+    if len(new) == 1 and "geometry" in new and len(old) == 1:
+        # A box was moved: most changes are this one, so it takes no detour.
+        return msgspec.structs.replace(annotation, points=tuple(new["geometry"]))
     members: dict[str, Any] = {}
-    attributes: dict[str, AttributeValue] | None = None
     for name, value in new.items():
         if type(value) is list:
-            value = _value(kind, name, value)
+            nested = _NESTED.get(name)
+            value = msgspec.convert(value, nested[type(annotation)]) if nested else tuple(value)
         if not name.startswith(ATTRIBUTE):
-            members[_MEMBER.get(name, name)] = value
-            continue
-        if attributes is None:
-            attributes = dict(annotation.attributes)
-        attributes[name.removeprefix(ATTRIBUTE)] = value
-    if old.keys() != new.keys():
-        for name in old:
-            if name not in new and name.startswith(ATTRIBUTE):
-                if attributes is None:
-                    attributes = dict(annotation.attributes)
-                attributes.pop(name.removeprefix(ATTRIBUTE), None)
-    if attributes is not None:
-        members["attributes"] = dict(sorted(attributes.items()))
+            members[_MEMBER[name]] = value
+        else:
+            _attributes(annotation, members)[name[len(ATTRIBUTE) :]] = value
+    for name in old:
+        if name not in new and name.startswith(ATTRIBUTE):
+            _attributes(annotation, members).pop(name[len(ATTRIBUTE) :], None)
+    if "attributes" in members:
+        members["attributes"] = dict(sorted(members["attributes"].items()))
     return msgspec.structs.replace(annotation, **members)
 
 
-def _value(kind: type, name: str, value: list[Any]) -> Any:
-    nested = _NESTED.get((kind, name))
-    return tuple(value) if nested is None else msgspec.convert(value, nested)
+def _attributes(annotation: Annotation, members: dict[str, Any]) -> dict[str, AttributeValue]:
+    """Return the attributes that are being changed, a copy of the annotation's to begin with."""
+    attributes: dict[str, AttributeValue] | None = members.get("attributes")
+    if attributes is None:
+        attributes = members["attributes"] = dict(annotation.attributes)
+    return attributes
 
 
 def change_between(old: Annotation, new: Annotation) -> Change | None:

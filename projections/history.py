@@ -253,38 +253,38 @@ def _sent(tables: Tables, at: Recorded, fact: LabelsUploaded) -> None:
         _note(tables, at, named, "linked", _key(at))
 
 
-def _annotation(tables: Tables, at: Recorded, kind: Kind, id: int, operation: Operation) -> None:
+def _annotations(
+    tables: Tables, at: Recorded, named: Iterable[tuple[Kind, int]], operation: Operation
+) -> None:
+    """Note that an event names annotations."""
     name, number = job_of(at.stream)
-    tables.put(
-        ANNOTATION_EVENTS,
-        AnnotationEventRow(
+    position, recorded_at, actor, evidence = at.position, at.recorded_at, at.actor, at.evidence
+    rows = {
+        (name, number, kind, id, position): AnnotationEventRow(
             server=name,
             job=number,
             kind=kind,
             id=id,
-            position=at.position,
+            position=position,
             operation=operation,
-            recorded_at=at.recorded_at,
-            actor=at.actor,
-            evidence=at.evidence,
-        ),
-    )
+            recorded_at=recorded_at,
+            actor=actor,
+            evidence=evidence,
+        )
+        for kind, id in named
+    }
+    tables.put_all(ANNOTATION_EVENTS, rows)
 
 
 def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
-    for annotation in fact.removed:
-        _annotation(tables, at, kind_of(annotation), annotation.id, "removed")
-    for change in fact.changed:
-        _annotation(tables, at, change.kind, change.id, "changed")
-    for annotation in fact.added:
-        _annotation(tables, at, kind_of(annotation), annotation.id, "added")
+    _annotations(tables, at, [(kind_of(one), one.id) for one in fact.removed], "removed")
+    _annotations(tables, at, [(one.kind, one.id) for one in fact.changed], "changed")
+    _annotations(tables, at, [(kind_of(one), one.id) for one in fact.added], "added")
 
 
 def _carried(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
-    for change in fact.carried:
-        _annotation(tables, at, change.kind, change.id, "carried")
-    for annotation in fact.removed:
-        _annotation(tables, at, kind_of(annotation), annotation.id, "removed")
+    _annotations(tables, at, [(one.kind, one.id) for one in fact.carried], "carried")
+    _annotations(tables, at, [(kind_of(one), one.id) for one in fact.removed], "removed")
 
 
 _HANDLERS: dict[type[Fact], Handler] = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from sys import intern
+from typing import Final, Literal
 
 import msgspec
 
@@ -43,6 +46,10 @@ from projections.facets import with_facets
 from projections.fold import Fold
 from projections.tables import Table, Tables
 
+STREAMS_KEPT_MAX: Final = 1_000
+
+_replace = msgspec.structs.replace
+
 Condition = Literal[
     "", "unreachable", "unreadable", "deleted", "frozen", "thawed", "replaced"
 ]  # fmt: skip
@@ -55,6 +62,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed  position of the last AnnotationsObserved, 0 before the first
     observed_us  when it was recorded, µs since 1970 UTC
     settled   position up to which observations are settled
+    removed_id  the highest id of an annotation that was ever removed
     """
 
     server: str
@@ -75,6 +83,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed_us: int = 0
     settled: int = 0
     annotations: int = 0
+    removed_id: int = 0
     condition: Condition = ""
     reason: str = ""
 
@@ -223,10 +232,12 @@ SERVERS = Table("servers", ("server",), ServerRow)
 TASKS = Table("tasks", ("server", "task"), TaskRow)
 
 
+@lru_cache(maxsize=STREAMS_KEPT_MAX)
 def job_of(stream: str) -> tuple[str, int]:
     """Return (server, job) of a `job/<server>/<id>` stream."""
     _, server, number = stream.split("/")
-    return server, int(number)
+    # One text for all jobs of a server: keys are told apart faster so.
+    return intern(server), int(number)
 
 
 def _job(tables: Tables, at: Recorded) -> JobRow:
@@ -236,7 +247,7 @@ def _job(tables: Tables, at: Recorded) -> JobRow:
 
 
 def _update(tables: Tables, at: Recorded, **members: object) -> None:
-    tables.put(JOBS, msgspec.structs.replace(_job(tables, at), **members))
+    tables.put(JOBS, _replace(_job(tables, at), **members))
 
 
 def _discovered(tables: Tables, at: Recorded, fact: JobDiscovered) -> None:
@@ -250,59 +261,59 @@ def _changed(tables: Tables, at: Recorded, fact: JobChanged) -> None:
 
 
 def _schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
-    place = job_of(at.stream)
-    for change in fact.carried:
-        _apply(tables, at, place, change, touch=False)
-    for annotation in fact.removed:
-        _remove(tables, at, annotation, by_schema=True)
     row = _job(tables, at)
-    left = row.annotations - len(fact.removed)
-    _update(tables, at, labels=fact.labels, annotations=left)
+    _apply(tables, at, row, fact.carried, touch=False)
+    _remove(tables, at, row, fact.removed, by_schema=True)
+    _update(
+        tables,
+        at,
+        labels=fact.labels,
+        annotations=row.annotations - len(fact.removed),
+        removed_id=_highest_id(row, fact.removed),
+    )
 
 
 def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
     row = _job(tables, at)
-    for annotation in fact.removed:
-        _remove(tables, at, annotation)
-    for change in fact.changed:
-        _apply(tables, at, (row.server, row.job), change)
-    for annotation in fact.added:
-        kind = kind_of(annotation)
-        tables.delete(REMOVED, row.server, row.job, kind, annotation.id)
-        tables.put(
-            ANNOTATIONS,
-            AnnotationRow(
-                server=row.server,
-                job=row.job,
-                kind=kind,
-                id=annotation.id,
-                annotation=annotation,
-                added=at.position,
-            ),
-        )
+    _remove(tables, at, row, fact.removed)
+    _apply(tables, at, row, fact.changed)
+    _add(tables, at, row, fact.added)
+    _note_author(tables, at, row, fact)
+    count = row.annotations + len(fact.added) - len(fact.removed)
+    tables.put(
+        JOBS,
+        _replace(
+            row,
+            observed_date=fact.updated_date,
+            observed=at.position,
+            observed_us=at.recorded_at,
+            annotations=count,
+            removed_id=_highest_id(row, fact.removed),
+        ),
+    )
+
+
+def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: AnnotationsObserved) -> None:
+    since_us, until_us = date_us(fact.since or ""), date_us(fact.updated_date)
     author = AuthorRow(
         server=row.server,
         job=row.job,
         position=at.position,
-        since_us=date_us(fact.since or ""),
-        until_us=date_us(fact.updated_date),
+        since_us=since_us,
+        until_us=until_us,
         actor=at.actor,
         evidence=at.evidence,
     )
     tables.put(AUTHORS, author)
-    source = _source(tables, row.server, row.project)
-    changed_us = max(source.changed_us, author.until_us)
-    tables.put(SOURCES, msgspec.structs.replace(source, changed_us=changed_us))
-    if author.evidence == "unknown" and author.since_us:
+    if author.evidence == "unknown" and since_us:
         tables.put(NAMELESS, _nameless(author))
-    _update(
-        tables,
-        at,
-        observed_date=fact.updated_date,
-        observed=at.position,
-        observed_us=at.recorded_at,
-        annotations=row.annotations + len(fact.added) - len(fact.removed),
-    )
+    source = _source(tables, row.server, row.project)
+    if until_us > source.changed_us:
+        tables.put(SOURCES, _replace(source, changed_us=until_us))
+
+
+def _highest_id(row: JobRow, removed: Iterable[Annotation]) -> int:
+    return max([row.removed_id, *(annotation.id for annotation in removed)])
 
 
 def _source(tables: Tables, server: str, project: int | None) -> SourceRow:
@@ -320,43 +331,73 @@ def _nameless(author: AuthorRow) -> NamelessRow:
     )
 
 
+# Many annotations in one step: an observation names each at most once.
+
+
+def _add(tables: Tables, at: Recorded, job: JobRow, added: Iterable[Annotation]) -> None:
+    server, number, position = job.server, job.job, at.position
+    rows = {}
+    for annotation in added:
+        kind, id = kind_of(annotation), annotation.id
+        # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
+        if id <= job.removed_id:
+            tables.delete(REMOVED, server, number, kind, id)
+        rows[server, number, kind, id] = AnnotationRow(
+            server=server, job=number, kind=kind, id=id, annotation=annotation, added=position
+        )
+    tables.put_all(ANNOTATIONS, rows)
+
+
 def _apply(
-    tables: Tables, at: Recorded, job: tuple[str, int], change: Change, *, touch: bool = True
+    tables: Tables, at: Recorded, job: JobRow, changes: Sequence[Change], *, touch: bool = True
 ) -> None:
-    row = tables.get(ANNOTATIONS, *job, change.kind, change.id)
-    assert row is not None, f"{at.stream} has no {change.kind} {change.id}"
-    touched = row.touched
-    if touch:
-        moved = dict.fromkeys(change.new, at.position)
-        if change.old.keys() != change.new.keys():
-            moved |= dict.fromkeys(change.old, at.position)
-        touched = touched | moved if touched else moved
+    keys = [(job.server, job.job, change.kind, change.id) for change in changes]
+    found = zip(keys, tables.get_all(ANNOTATIONS, keys), changes, strict=True)
+    position = at.position if touch else 0
+    rows = {key: _with(row, change, position) for key, row, change in found}
+    assert len(rows) == len(keys), f"{at.position} changes an annotation twice"
+    tables.put_all(ANNOTATIONS, rows)
+
+
+def _with(row: AnnotationRow | None, change: Change, touched_at: int) -> AnnotationRow:
+    """Return an annotation with a change; `touched_at` 0: it was no edit of anybody."""
+    assert row is not None, f"there is no {change.kind} {change.id}"
     annotation = with_facets(row.annotation, change.old, change.new)
-    tables.put(ANNOTATIONS, msgspec.structs.replace(row, annotation=annotation, touched=touched))
+    if not touched_at:
+        return _replace(row, annotation=annotation)
+    touched = row.touched.copy()
+    for facet in change.new:
+        touched[facet] = touched_at
+    for facet in change.old:
+        touched[facet] = touched_at
+    return _replace(row, annotation=annotation, touched=touched)
 
 
 def _remove(
-    tables: Tables, at: Recorded, annotation: Annotation, *, by_schema: bool = False
+    tables: Tables,
+    at: Recorded,
+    job: JobRow,
+    removed: Sequence[Annotation],
+    *,
+    by_schema: bool = False,
 ) -> None:
-    server, job = job_of(at.stream)
-    kind = kind_of(annotation)
-    row = tables.get(ANNOTATIONS, server, job, kind, annotation.id)
-    assert row is not None, f"{at.stream} has no {kind} {annotation.id}"
-    tables.delete(ANNOTATIONS, server, job, kind, annotation.id)
-    tables.put(
-        REMOVED,
-        RemovedRow(
-            server=server,
-            job=job,
-            kind=kind,
-            id=annotation.id,
+    keys = [(job.server, job.job, kind_of(one), one.id) for one in removed]
+    rows = {}
+    for key, row, annotation in zip(keys, tables.get_all(ANNOTATIONS, keys), removed, strict=True):
+        assert row is not None, f"{at.stream} has no {key[2]} {key[3]}"
+        tables.delete(ANNOTATIONS, *key)
+        rows[key] = RemovedRow(
+            server=row.server,
+            job=row.job,
+            kind=row.kind,
+            id=row.id,
             position=at.position,
             annotation=annotation,
             added=row.added,
             touched=row.touched,
             by_schema=by_schema,
-        ),
-    )
+        )
+    tables.put_all(REMOVED, rows)
 
 
 def _settled(tables: Tables, at: Recorded, fact: JobSettled) -> None:
@@ -371,7 +412,7 @@ def _settled(tables: Tables, at: Recorded, fact: JobSettled) -> None:
 def _learned(tables: Tables, at: Recorded, fact: ActorLearned) -> None:
     author = tables.get(AUTHORS, *job_of(at.stream), fact.position)
     assert author is not None, f"{at.stream} observed nothing at {fact.position}"
-    tables.put(AUTHORS, msgspec.structs.replace(author, learned=fact.actors))
+    tables.put(AUTHORS, _replace(author, learned=fact.actors))
     tables.delete(NAMELESS, *NAMELESS.key_of(_nameless(author)))
     tables.delete(LATE, author.server, author.job, author.position)
 
@@ -403,11 +444,11 @@ def _task(tables: Tables, at: Recorded) -> TaskRow:
 
 
 def _frames_deleted(tables: Tables, at: Recorded, fact: FramesDeleted) -> None:
-    tables.put(TASKS, msgspec.structs.replace(_task(tables, at), deleted_frames=fact.new))
+    tables.put(TASKS, _replace(_task(tables, at), deleted_frames=fact.new))
 
 
 def _task_deleted(tables: Tables, at: Recorded, fact: TaskDeleted) -> None:
-    tables.put(TASKS, msgspec.structs.replace(_task(tables, at), gone=True))
+    tables.put(TASKS, _replace(_task(tables, at), gone=True))
 
 
 def _server(tables: Tables, at: Recorded) -> ServerRow:
@@ -419,15 +460,13 @@ def _delivery(tables: Tables, at: Recorded, fact: DeliveryReceived) -> None:
     row = _server(tables, at)
     tables.put(
         SERVERS,
-        msgspec.structs.replace(row, deliveries=row.deliveries + 1, last_delivery=at.position),
+        _replace(row, deliveries=row.deliveries + 1, last_delivery=at.position),
     )
     if fact.project is not None:
         source = _source(tables, row.server, fact.project)
         tables.put(
             SOURCES,
-            msgspec.structs.replace(
-                source, deliveries=source.deliveries + 1, delivered_us=at.recorded_at
-            ),
+            _replace(source, deliveries=source.deliveries + 1, delivered_us=at.recorded_at),
         )
     tables.put(
         DELIVERIES,
@@ -473,39 +512,39 @@ def _filled(tables: Tables, at: Recorded, fact: DeliveriesFilled) -> None:
 
 def _refused(tables: Tables, at: Recorded, fact: DeliveryRefused) -> None:
     row = _server(tables, at)
-    tables.put(SERVERS, msgspec.structs.replace(row, refused=row.refused + fact.count))
+    tables.put(SERVERS, _replace(row, refused=row.refused + fact.count))
 
 
 def _swept(tables: Tables, at: Recorded, fact: SweepCompleted) -> None:
-    tables.put(SERVERS, msgspec.structs.replace(_server(tables, at), last_sweep=at.position))
+    tables.put(SERVERS, _replace(_server(tables, at), last_sweep=at.position))
 
 
 def _server_changed(tables: Tables, at: Recorded, fact: ServerChanged) -> None:
     row = _server(tables, at)
-    tables.put(SERVERS, msgspec.structs.replace(row, frozen=fact.reason))
+    tables.put(SERVERS, _replace(row, frozen=fact.reason))
     for job in list(tables.scan(JOBS, row.server)):
         if job.condition != "replaced":
-            tables.put(JOBS, msgspec.structs.replace(job, condition="frozen", reason=fact.reason))
+            tables.put(JOBS, _replace(job, condition="frozen", reason=fact.reason))
 
 
 def _server_thawed(tables: Tables, at: Recorded, fact: ServerThawed) -> None:
     row = _server(tables, at)
-    tables.put(SERVERS, msgspec.structs.replace(row, frozen=""))
+    tables.put(SERVERS, _replace(row, frozen=""))
     for job in list(tables.scan(JOBS, row.server)):
         if job.condition == "frozen":
-            tables.put(JOBS, msgspec.structs.replace(job, condition="thawed", reason=""))
+            tables.put(JOBS, _replace(job, condition="thawed", reason=""))
     for task in list(tables.scan(TASKS, row.server)):
-        tables.put(TASKS, msgspec.structs.replace(task, created_date=""))
+        tables.put(TASKS, _replace(task, created_date=""))
 
 
 def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
     known = {name: value for name, value in fact.new.items() if name in TaskRow.__struct_fields__}
-    tables.put(TASKS, msgspec.structs.replace(_task(tables, at), gone=False, **known))
+    tables.put(TASKS, _replace(_task(tables, at), gone=False, **known))
 
 
 JOBS_FOLD = Fold(
     name="jobs",
-    revision=7,
+    revision=8,
     tables=(
         JOBS,
         ANNOTATIONS,
