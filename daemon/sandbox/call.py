@@ -56,7 +56,8 @@ class Call:
     # 2.73: the columns of a task when the request first had it in hand.
     first_seen: dict[int, Json] = field(default_factory=dict)
     committed: bool = False
-    # The token is read-only (2.73).
+    # A personal token (2.73) was sent, and whether it is read-only.
+    by_token: bool = False
     read_only: bool = False
     # What starts once the request is answered: the creation of jobs.
     background: list[Callable[[], None]] = field(default_factory=list)
@@ -132,12 +133,12 @@ class Call:
                  (see `present.task`); what it was before never is
         """
         kind = type(row).__name__.lower()
-        scope = scope_of(self.state, row)
-        heard = self.outbox.is_heard(f"update:{kind}", **scope)
-        before = self._before(row) if heard else {}
+        before = self._before(row) if self.state.webhooks else {}
         yield
         row.updated = self.state.now()
-        if heard:
+        # A task that moves is told to where it goes.
+        scope = scope_of(self.state, row)
+        if self.outbox.is_heard(f"update:{kind}", **scope):
             after = self._show(row, counted=counted)
             now = columns(row) if self.is_new else after
             changed = {

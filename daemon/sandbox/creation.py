@@ -75,15 +75,25 @@ def create_jobs(call: Call, task: Task) -> None:
     task.overlap, task.segment_size = before
     for first, last in cuts:
         chunks = state.now()
-        job = Job(state.next_id("jobs"), task.id, first, last, state.now(), state.now())
-        job.chunks_updated = chunks
-        state.jobs[job.id] = job
-        call.tell("create:job", job)
+        job = _add_job(call, task, (first, last), chunks)
+        for _ in range(task.consensus_replicas):
+            _add_job(call, task, (first, last), chunks, parent=job.id)
     with call.saving(task):
         task.mode = "interpolation" if task.data.is_video else "annotation"
         task.overlap, task.segment_size = after
     if call.is_new:
         call.touch(task)
+
+
+def _add_job(
+    call: Call, task: Task, frames: tuple[int, int], chunks: int, parent: int | None = None
+) -> Job:
+    state = call.state
+    job = Job(state.next_id("jobs"), task.id, *frames, state.now(), state.now())
+    job.chunks_updated, job.parent = chunks, parent
+    state.jobs[job.id] = job
+    call.tell("create:job", job)
+    return job
 
 
 def tell_end(call: Call, task: Task) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime
 from hmac import compare_digest
 
 from daemon.sandbox.call import Call
 from daemon.sandbox.errors import unauthorized
-from daemon.sandbox.model import User
+from daemon.sandbox.model import AccessToken, User
 
 
 def caller_of(call: Call) -> User | None:
@@ -37,11 +38,15 @@ def _by_login_key(call: Call, value: str) -> User:
 
 def _by_access_token(call: Call, value: str) -> User:
     for row in call.state.access_tokens.values():
-        if _same(row.value, value):
+        if _same(row.value, value) and not _has_expired(row, call.state.clock.now_us()):
             row.last_used = call.state.now()
-            call.read_only = row.read_only
+            call.by_token, call.read_only = True, row.read_only
             return call.state.users[row.owner]
     raise unauthorized("Invalid token.")
+
+
+def _has_expired(row: AccessToken, now_us: int) -> bool:
+    return row.expiry is not None and datetime.fromisoformat(row.expiry).timestamp() * 1e6 <= now_us
 
 
 def _by_password(call: Call, value: str) -> User:

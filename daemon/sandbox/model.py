@@ -165,6 +165,8 @@ class Task:
     creation: tuple[str, str] = ("Finished", "")
     upload: Upload = field(default_factory=Upload)
     assignee_updated: int | None = None
+    # 2.73: how many more people annotate each job, every one in a job of his own.
+    consensus_replicas: int = 0
     # The request of the media's upload: when it was made, begun and ended.
     requested: int = 0
     begun: int | None = None
@@ -191,6 +193,12 @@ class Job:
     writes: int = 0
     assignee_updated: int | None = None
     chunks_updated: int = 0
+    # A replica's first job (2.73): both are of the same frames.
+    parent: int | None = None
+
+    @property
+    def type(self) -> str:
+        return "annotation" if self.parent is None else "consensus_replica"
 
     def table(self, kind: str) -> dict[int, Annotation]:
         """Return the annotations of one kind: tags, shapes or tracks."""

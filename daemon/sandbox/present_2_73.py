@@ -102,7 +102,7 @@ def task(
         "labels": {"url": f"{base}/api/labels?task_id={row.id}"},
         "assignee_updated_date": _date(row.assignee_updated),
         "validation_mode": None,
-        "consensus_enabled": False,
+        "consensus_enabled": row.consensus_replicas > 0,
     }
 
 
@@ -137,6 +137,7 @@ def job(
     data = parent.data
     assert data is not None, "a job without media"
     fresh = not parent.mode
+    replicas = parent.consensus_replicas if row.parent is None else 0
     named = above is not None and bool(base) and _sees(reader, above)
     head = {name: shown[name] for name in ("url", "id", "task_id")}
     head["task_name"] = parent.name if base else None
@@ -158,14 +159,14 @@ def job(
         "updated_date": shown["updated_date"],
         "issues": shown["issues"],
         "labels": {"url": f"{base}/api/labels?job_id={row.id}"},
-        "type": "annotation",
+        "type": row.type,
         "organization": parent.organization,
         "target_storage": None,
         "source_storage": None,
         "assignee_updated_date": _date(row.assignee_updated),
-        "parent_job_id": None,
-        "replicas_count": 0,
-        "consensus_replicas": 0,
+        "parent_job_id": row.parent,
+        "replicas_count": replicas,
+        "consensus_replicas": replicas,
     }
 
 

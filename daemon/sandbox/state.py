@@ -101,6 +101,10 @@ class State:
         """Return a task's jobs in the order of their frames."""
         return [row for row in self.jobs.values() if row.task == task.id]
 
+    def annotated_jobs_of(self, task: Task) -> list[Job]:
+        """Return the jobs that hold a task's annotations: all but the replicas."""
+        return [row for row in self.jobs_of(task) if row.parent is None]
+
     def tasks_of(self, project: Project) -> list[Task]:
         """Return a project's tasks, oldest first."""
         return [row for row in self.tasks.values() if row.project == project.id]

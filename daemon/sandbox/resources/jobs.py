@@ -56,7 +56,7 @@ async def jobs_list(call: Call) -> Reply:
         "assignee": lambda row: state.users[row.assignee].username if row.assignee else None,
         "stage": lambda row: row.stage,
         "state": lambda row: row.state,
-        "type": lambda row: "annotation",
+        "type": lambda row: row.type,
         "dimension": lambda row: "2d",
         "updated_date": lambda row: row.updated,
     }

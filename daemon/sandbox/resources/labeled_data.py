@@ -16,6 +16,9 @@ from daemon.sandbox.routes import route
 from daemon.sandbox.tracks import cut_for_jobs
 from daemon.sandbox.unsupported import FILE_EXPORT, FILE_IMPORT, unsupported
 
+# How 2.73 answers who asks for a file as 2.15 gave it.
+GONE = b"This endpoint is no longer supported.\n"
+
 EMPTY: Json = {"tags": [], "shapes": [], "tracks": []}
 
 
@@ -36,6 +39,10 @@ def _no_file(call: Call, what: str) -> None:
     """Refuse a request that names a file format: it means an export or an import."""
     if call.param("format") is not None:
         raise unsupported(what)
+
+
+def _gone() -> Reply:
+    return Reply(410, GONE, content_type="text/html; charset=utf-8")
 
 
 def _action(call: Call) -> str:
@@ -82,6 +89,8 @@ def _of_job(parts: list[Json]) -> Json:
 async def job_read(call: Call) -> Reply:
     """Send all annotations of a job."""
     job = job_of(call)
+    if call.is_new and call.param("format") is not None:
+        return _gone()
     _no_file(call, FILE_EXPORT)
     document = _reader(call, call.state.tasks[job.task]).document(job)
     return Reply(body=_with_intervals(call, document))
@@ -125,9 +134,11 @@ async def job_clear(call: Call) -> Reply:
 async def task_read(call: Call) -> Reply:
     """Send the annotations of all jobs, where jobs overlap merged as CVAT does."""
     task = task_of(call)
+    if call.is_new and call.param("format") is not None:
+        return _gone()
     _no_file(call, FILE_EXPORT)
     reader = _reader(call, task)
-    jobs = call.state.jobs_of(task)
+    jobs = call.state.annotated_jobs_of(task)
     body = merged(task, jobs, [reader.document(job) for job in jobs])
     return Reply(body=_with_intervals(call, body))
 
@@ -153,7 +164,7 @@ async def task_change(call: Call) -> Reply:
 
 def _write_task(call: Call, task: Task, action: str) -> Reply:
     document = _document(call, action)
-    jobs = call.state.jobs_of(task)
+    jobs = call.state.annotated_jobs_of(task)
     parts = cut_for_jobs(document, jobs, repeats_end=not call.is_new)
 
     def answer(documents: list[Json]) -> Json:
@@ -166,6 +177,6 @@ def _write_task(call: Call, task: Task, action: str) -> Reply:
 async def task_clear(call: Call) -> Reply:
     """Delete all annotations of a task."""
     task = task_of(call)
-    parts = [(job, EMPTY) for job in call.state.jobs_of(task)]
+    parts = [(job, EMPTY) for job in call.state.annotated_jobs_of(task)]
     _write(call, task, "replace", parts, lambda documents: None)
     return Reply(204)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from daemon.sandbox.annotations import forget_ids
 from daemon.sandbox.call import Call, Reply
 from daemon.sandbox.errors import crashed, invalid
-from daemon.sandbox.fields import Absent, Check, Missing, clean, integer, optional, record, text
+from daemon.sandbox.fields import (
+    Absent,
+    Check,
+    FieldInvalid,
+    Missing,
+    clean,
+    integer,
+    optional,
+    record,
+    text,
+)
 from daemon.sandbox.labels import LABELS, change_labels, make_labels, move_dates
 from daemon.sandbox.model import KINDS, Data, Issue, Job, Task
 from daemon.sandbox.moves import move_task
@@ -17,6 +27,21 @@ from daemon.sandbox.state import State, as_date, newest_first
 NAME_LONGEST = 256
 BUG_TRACKER_LONGEST = 2000
 SUBSET_LONGEST = 64
+REPLICAS_MAX = 10
+
+
+def _replicas(value: object) -> int:
+    replicas: int = integer()(value)
+    if replicas and not 2 <= replicas <= REPLICAS_MAX:
+        raise FieldInvalid(
+            [
+                "Consensus replicas must be 0 or a positive number more than 1 "
+                f"and less than {REPLICAS_MAX + 1}, got {replicas}"
+            ]
+        )
+    return replicas
+
+
 TASK: Check = record(
     name=(text(longest=NAME_LONGEST), Missing),
     labels=(LABELS, list),
@@ -26,6 +51,7 @@ TASK: Check = record(
     subset=(text(longest=SUBSET_LONGEST, blank=True), ""),
     overlap=(optional(integer(lowest=0)), None),
     segment_size=(integer(lowest=0), 0),
+    consensus_replicas=(_replicas, 0),
 )
 CHANGE: Check = record(
     name=(text(longest=NAME_LONGEST), Absent),
@@ -61,6 +87,7 @@ async def tasks_create(call: Call) -> Reply:
         organization=named.id if named else None,
         created=call.state.now(),
         updated=call.state.now(),
+        consensus_replicas=sent["consensus_replicas"] if call.is_new else 0,
     )
     make_labels(call.state, row, sent["labels"])
     call.state.tasks[row.id] = row

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from daemon.sandbox import present
 from daemon.sandbox.call import Call, Reply
-from daemon.sandbox.errors import not_found
-from daemon.sandbox.fields import Check, Missing, boolean, clean, optional, record, text
+from daemon.sandbox.errors import forbidden, not_found
+from daemon.sandbox.fields import (
+    Check,
+    FieldInvalid,
+    Missing,
+    boolean,
+    clean,
+    optional,
+    record,
+    text,
+)
 from daemon.sandbox.model import AccessToken, Json
 from daemon.sandbox.query import listing
 from daemon.sandbox.routes import route
 from daemon.sandbox.state import as_date, newest_first
 
+NO_DATE = (
+    "Datetime has wrong format. Use one of these formats instead: "
+    "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
+)
+
+
+def _date(value: object) -> str:
+    """Check a DateTimeField; a date without a zone is in UTC."""
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError as exc:
+        raise FieldInvalid([NO_DATE]) from exc
+    return found.replace(tzinfo=found.tzinfo or UTC).isoformat().replace("+00:00", "Z")
+
+
 TOKEN: Check = record(
     name=(text(longest=64), Missing),
     read_only=(boolean, True),
-    expiry_date=(optional(text()), None),
+    expiry_date=(optional(_date), None),
 )
 
 
@@ -33,7 +59,9 @@ def _shown(call: Call, row: AccessToken) -> Json:
 
 @route("POST", "/api/auth/access_tokens", since="2.73")
 async def tokens_create(call: Call) -> Reply:
-    """Make a token; its value is shown this once."""
+    """Make a token; its value is shown this once. No token makes another."""
+    if call.by_token:
+        raise forbidden()
     sent = clean(TOKEN, call.json)
     state = call.state
     row = AccessToken(

@@ -1,4 +1,4 @@
-"""A project with a task of two jobs in a sandbox without sockets."""
+"""A project with a task in a sandbox without sockets, of 2.15 and of 2.73."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from daemon.sandbox import Sandbox
+from daemon.sandbox import Faults, Sandbox
+from tests.conformance.clock import StepClock
 from tests.daemon.sandbox.client import Client, Heard, jpeg, sandbox
 
 CAR: list[dict[str, Any]] = [
@@ -20,6 +21,13 @@ CAR: list[dict[str, Any]] = [
         "values": ["a", "b"],
     },
 ]
+COUNT: dict[str, Any] = {
+    "name": "count",
+    "mutable": True,
+    "input_type": "number",
+    "default_value": "0",
+    "values": ["0", "9", "1"],
+}
 
 
 @dataclass
@@ -108,3 +116,55 @@ async def world() -> World:
         specs[0],
         specs[1],
     )
+
+
+class Newer:
+    """A project with a hooked task in a sandbox of 2.73."""
+
+    def __init__(self) -> None:
+        self.heard = Heard()
+        self.clock = StepClock()
+        self.sandbox: Sandbox = sandbox(
+            self.heard, version="2.73", clock=self.clock, faults=Faults(task_creation_s=0)
+        )
+        self.admin = Client(self.sandbox)
+
+    async def build(self) -> Newer:
+        admin = await self.admin.login()
+        labels = [{"name": "car", "attributes": [*CAR, COUNT]}, {"name": "truck"}]
+        self.project = (await admin.post("/api/projects", {"name": "p", "labels": labels}))["id"]
+        listed = (await admin.get("/api/webhooks/events", type="project"))["events"]
+        hook = {"target_url": "http://127.0.0.1:1/x", "type": "project"}
+        events = [event["key"] for event in listed]
+        await admin.post("/api/webhooks", hook | {"project_id": self.project, "events": events})
+        wanted = {"name": "t", "project_id": self.project}
+        self.task = (await admin.post("/api/tasks", wanted))["id"]
+        self.accepted = await admin.upload(self.task, {"a.jpg": jpeg(8, 8)})
+        self.job = (await admin.get("/api/jobs", task_id=self.task))["results"][0]["id"]
+        shown = (await admin.get("/api/labels", task_id=self.task))["results"]
+        self.car, self.truck = (label["id"] for label in shown)
+        self.specs = [spec["id"] for spec in shown[0]["attributes"]]
+        self.path = f"/api/jobs/{self.job}/annotations"
+        return self
+
+    def box(self, **members: Any) -> dict[str, Any]:
+        shape = {"type": "rectangle", "frame": 0, "label_id": self.car, "points": [1, 2, 3, 4]}
+        return shape | members
+
+    async def create(self, *shapes: dict[str, Any]) -> Any:
+        return await self.admin.patch(self.path, {"shapes": shapes}, action="create")
+
+    async def read(self) -> Any:
+        return await self.admin.get(self.path)
+
+    async def hears(self) -> list[dict[str, Any]]:
+        """Return the bodies since the last call."""
+        await self.sandbox.outbox.drain()
+        bodies = self.heard.bodies
+        self.heard.requests.clear()
+        return bodies
+
+
+@pytest.fixture
+async def newer() -> Newer:
+    return await Newer().build()

@@ -1,4 +1,4 @@
-"""Where 2.73 differs from 2.15, as measured on a real server."""
+"""Annotations and values: where 2.73 differs from 2.15, as measured on a real server."""
 
 from __future__ import annotations
 
@@ -7,55 +7,7 @@ from typing import Any
 
 import pytest
 
-from daemon.sandbox import Faults, Sandbox
-from tests.conformance.clock import StepClock
-from tests.daemon.sandbox.client import Client, Heard, jpeg, sandbox
-
-
-class Newer:
-    """A project with a hooked task in a sandbox of 2.73."""
-
-    def __init__(self) -> None:
-        self.heard = Heard()
-        self.clock = StepClock()
-        self.sandbox: Sandbox = sandbox(
-            self.heard, version="2.73", clock=self.clock, faults=Faults(task_creation_s=0)
-        )
-        self.admin = Client(self.sandbox)
-
-    async def build(self) -> Newer:
-        admin = await self.admin.login()
-        labels = [{"name": "car"}, {"name": "truck"}]
-        self.project = (await admin.post("/api/projects", {"name": "p", "labels": labels}))["id"]
-        listed = (await admin.get("/api/webhooks/events", type="project"))["events"]
-        hook = {"target_url": "http://127.0.0.1:1/x", "type": "project"}
-        events = [event["key"] for event in listed]
-        await admin.post("/api/webhooks", hook | {"project_id": self.project, "events": events})
-        wanted = {"name": "t", "project_id": self.project}
-        self.task = (await admin.post("/api/tasks", wanted))["id"]
-        self.accepted = await admin.upload(self.task, {"a.jpg": jpeg(8, 8)})
-        self.job = (await admin.get("/api/jobs", task_id=self.task))["results"][0]["id"]
-        self.car = (await admin.get("/api/labels", task_id=self.task))["results"][0]["id"]
-        self.path = f"/api/jobs/{self.job}/annotations"
-        return self
-
-    def box(self, **members: Any) -> dict[str, Any]:
-        shape = {"type": "rectangle", "frame": 0, "label_id": self.car, "points": [1, 2, 3, 4]}
-        return shape | members
-
-    async def create(self, *shapes: dict[str, Any]) -> Any:
-        return await self.admin.patch(self.path, {"shapes": shapes}, action="create")
-
-    async def hears(self) -> list[dict[str, Any]]:
-        await self.sandbox.outbox.drain()
-        bodies = self.heard.bodies
-        self.heard.requests.clear()
-        return bodies
-
-
-@pytest.fixture
-async def newer() -> Newer:
-    return await Newer().build()
+from tests.daemon.sandbox.conftest import Newer
 
 
 async def test_a_document_that_was_read_cannot_be_put_back(newer: Newer) -> None:
@@ -119,119 +71,104 @@ async def test_a_poisoned_job_is_healed_by_a_put(newer: Newer) -> None:
     assert len(healed["shapes"]) == 1
 
 
-async def test_updates_tell_what_changed_by_column(newer: Newer) -> None:
-    """`changes` has old and new; keys are columns of the model."""
+async def test_ids_must_be_absent_where_rows_are_made(newer: Newer) -> None:
+    """By PATCH as by PUT: an old id can never be restored this way."""
+    answer = await newer.create(newer.box(id=7))
+
+    assert (newer.admin.status, answer) == (400, {"shapes": [{"id": ["must be absent"]}]})
+
+
+async def test_an_update_keeps_the_id_over_a_change_of_class(newer: Newer) -> None:
+    """Identity rests on it: a label that became another class is the same label."""
+    [made] = (await newer.create(newer.box()))["shapes"]
+    changed = newer.box(id=made["id"], label_id=newer.truck)
+
+    await newer.admin.patch(newer.path, {"shapes": [changed]}, action="update")
+
+    [read] = (await newer.read())["shapes"]
+    assert (read["id"], read["label_id"]) == (made["id"], newer.truck)
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_an_update_of_a_deleted_id_inserts_under_it(newer: Newer, deleted: bool) -> None:
+    """And without an id under a new one."""
+    [made] = (await newer.create(newer.box()))["shapes"]
+    gone = {"shapes": [newer.box(id=made["id"])]}
+    await newer.admin.patch(newer.path, gone, action="delete")
+
+    again = newer.box(id=made["id"]) if deleted else newer.box()
+    await newer.admin.patch(newer.path, {"shapes": [again]}, action="update")
+
+    [read] = (await newer.read())["shapes"]
+    assert (read["id"] == made["id"]) == deleted
+
+
+async def test_ids_of_keyframes_are_kept_if_sent_and_renewed_if_not(newer: Newer) -> None:
+    """The track keeps its own id in both cases."""
+    keyframe = {"type": "rectangle", "frame": 0, "points": [1, 2, 3, 4]}
+    track = {"frame": 0, "label_id": newer.car, "shapes": [keyframe]}
+    await newer.admin.patch(newer.path, {"tracks": [track]}, action="create")
+    [made] = (await newer.read())["tracks"]
+    inner = made["shapes"][0]["id"]
+    ids = []
+
+    for shape in (keyframe | {"id": inner}, keyframe):
+        sent = track | {"id": made["id"], "shapes": [shape]}
+        await newer.admin.patch(newer.path, {"tracks": [sent]}, action="update")
+        [read] = (await newer.read())["tracks"]
+        ids.append((read["id"] == made["id"], read["shapes"][0]["id"] == inner))
+
+    assert ids == [(True, True), (True, False)]
+
+
+async def test_a_batch_that_fails_is_rolled_back_whole_and_tells_nobody(newer: Newer) -> None:
+    """Good rows before the bad one leave no trace either."""
     await newer.hears()
 
-    await newer.admin.patch(f"/api/jobs/{newer.job}", {"assignee": 2})
+    await newer.create(newer.box(), newer.box(label_id=99_999))
 
-    [body] = await newer.hears()
-    names = ["updated_date", "assignee_id", "assignee_updated_date"]
-    assert list(body["changes"]) == list(body["before_update"]) == names
-    assert body["changes"]["assignee_id"] == {"from": None, "to": 2}
-
-
-async def test_the_end_of_an_upload_is_an_event_without_a_sender(newer: Newer) -> None:
-    """A receiver must not need one."""
-    ended = [body for body in await newer.hears() if body["event"].startswith("completed:")]
-
-    [body] = ended
-    assert "sender" not in body
-    assert (body["request"]["status"], body["request"]["operation"]["task_id"]) == (
-        "finished",
-        newer.task,
-    )
+    assert newer.admin.status == 400
+    assert (await newer.read())["shapes"] == []
+    assert await newer.hears() == []
 
 
-async def test_an_upload_is_followed_by_its_request(newer: Newer) -> None:
-    """`/status` still answers."""
-    request = await newer.admin.get(f"/api/requests/{newer.accepted['rq_id']}")
-    status = await newer.admin.get(f"/api/tasks/{newer.task}/status")
+@pytest.mark.parametrize("source", ["auto", "semi-auto", "manual", "file", "consensus"])
+async def test_a_source_is_one_of_five(newer: Newer, source: str) -> None:
+    """2.15 takes any word."""
+    await newer.create(newer.box(source=source))
 
-    assert (request["status"], status["state"]) == ("finished", "Finished")
-
-
-async def test_a_failed_delivery_comes_again_after_newer_ones_with_the_same_bytes(
-    newer: Newer,
-) -> None:
-    """5 s later, then 300 s; a manual redelivery has other bytes."""
-    await newer.hears()
-    newer.heard.status = 503
-    await newer.create(newer.box())
-    await newer.sandbox.outbox.drain()
-    failed = [body for _, _, body in newer.heard.requests]
-    newer.heard.requests.clear()
-
-    newer.heard.status = 204
-    await newer.create(newer.box())
-    newer.clock.advance(4.9)
-    await newer.sandbox.outbox.drain()
-    early = [body for _, _, body in newer.heard.requests]
-    newer.clock.advance(0.2)
-    await newer.sandbox.outbox.drain()
-    late = [body for _, _, body in newer.heard.requests[len(early) :]]
-
-    deliveries = await newer.admin.get("/api/webhooks/1/deliveries", page_size=3)
-    assert len(early) == 3
-    assert late == failed
-    assert [row["attempt"] for row in deliveries["results"]] == [2, 2, 2]
+    assert (await newer.read())["shapes"][0]["source"] == source
 
 
-async def test_a_refusal_is_final(newer: Newer) -> None:
-    """400, 404 and redirects are not repeated, so a receiver answers 503 instead."""
-    await newer.hears()
-    newer.heard.status = 400
-    await newer.create(newer.box())
-    await newer.sandbox.outbox.drain()
+async def test_texts_and_attributes_are_as_loosely_checked_as_in_2_15(newer: Newer) -> None:
+    """Trimmed, unchecked selects and numbers, doubled values, defaults in GET alone."""
+    text, kind, count = newer.specs
+    sent = [
+        {"spec_id": text, "value": " a "},
+        {"spec_id": text, "value": "b"},
+        {"spec_id": kind, "value": "not offered"},
+    ]
 
-    newer.clock.advance(10)
-    await newer.sandbox.outbox.drain()
+    answer = await newer.create(newer.box(attributes=sent))
 
-    assert len(newer.heard.requests) == 3
-
-
-async def test_a_personal_token_reads_and_does_not_write(newer: Newer) -> None:
-    """`read_only` is the default, and all that a recorder needs."""
-    made = await newer.admin.post("/api/auth/access_tokens", {"name": "recorder"})
-    reader = Client(newer.sandbox)
-    reader.extra["Authorization"] = f"Bearer {made['value']}"
-
-    await reader.get(newer.path)
-    read = reader.status
-    await reader.patch(newer.path, {"shapes": [newer.box()]}, action="create")
-    written = reader.status
-    [listed] = (await newer.admin.get("/api/auth/access_tokens"))["results"]
-    await newer.admin.delete(f"/api/auth/access_tokens/{made['id']}")
-    await reader.get(newer.path)
-
-    assert (read, written, reader.status) == (200, 403, 401)
-    assert listed["last_used_date"] is not None
-    assert "value" not in listed
+    [read] = (await newer.read())["shapes"]
+    pairs = sorted((each["spec_id"], each["value"]) for each in read["attributes"])
+    assert len(answer["shapes"][0]["attributes"]) == 3
+    assert pairs == [(text, "a"), (text, "b"), (kind, "not offered"), (count, "0")]
 
 
-async def test_frames_deleted_on_the_task_tell_of_the_task_alone(newer: Newer) -> None:
-    """2.15 tells nobody."""
-    await newer.hears()
+@pytest.mark.parametrize("value", ["x" * 4097, "a\0b"])
+async def test_texts_have_the_limits_of_2_15(newer: Newer, value: str) -> None:
+    """4,096 characters, and no NUL."""
+    await newer.create(newer.box(attributes=[{"spec_id": newer.specs[0], "value": value}]))
 
-    await newer.admin.patch(f"/api/tasks/{newer.task}/data/meta", {"deleted_frames": [0]})
-
-    assert [body["event"] for body in await newer.hears()] == ["update:task"]
-
-
-async def test_the_end_of_a_project_is_not_told_to_its_own_hook(newer: Newer) -> None:
-    """Only the organization's hook hears of it."""
-    await newer.hears()
-
-    await newer.admin.delete(f"/api/projects/{newer.project}")
-
-    events = [body["event"] for body in await newer.hears()]
-    assert events[-1] == "delete:task"
+    assert newer.admin.status == 400
 
 
-async def test_what_is_missing_has_its_models_name(newer: Newer) -> None:
-    """And what the sandbox does not know of this version is 501, never a 404."""
-    missing = await newer.admin.get("/api/jobs/999")
-    await newer.admin.get("/api/consensus/settings")
+async def test_a_number_for_a_number_is_not_asked_for(newer: Newer) -> None:
+    """A reader must expect any text."""
+    sent = [{"spec_id": newer.specs[2], "value": "abc"}]
 
-    assert missing == {"detail": "No Job matches the given query."}
-    assert newer.admin.status == 501
+    await newer.create(newer.box(attributes=sent))
+
+    assert sent[0] in (await newer.read())["shapes"][0]["attributes"]

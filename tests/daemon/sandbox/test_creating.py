@@ -53,15 +53,34 @@ async def test_a_file_that_is_no_image_fails_the_task(world: World) -> None:
 
 async def test_a_nonce_in_the_subset_finds_exactly_the_task(world: World) -> None:
     """How a resumed creation adopts what was made."""
-    wanted = {"name": "x", "project_id": world.project, "subset": "lt-0042"}
+    wanted = {"name": "x", "project_id": world.project, "subset": "lt-0042", "assignee_id": 2}
     task = (await world.admin.post("/api/tasks", wanted))["id"]
 
     found = await world.admin.get("/api/tasks", subset="lt-0042")
+    # Also by somebody who is no admin, and may see the task.
+    theirs = await world.annotator.get("/api/tasks", subset="lt-0042")
     await world.admin.patch(f"/api/tasks/{task}", {"subset": ""})
     cleared = await world.admin.get("/api/tasks", subset="lt-0042")
 
     assert [row["id"] for row in found["results"]] == [task]
+    assert [row["id"] for row in theirs["results"]] == [task]
     assert cleared["count"] == 0
+
+
+async def test_what_was_made_names_its_address_where_it_has_one(world: World) -> None:
+    """A `Location` for projects, tasks and webhooks; issues have no url of their own."""
+    made = []
+
+    for path, body in (
+        ("projects", {"name": "x"}),
+        ("tasks", {"name": "x", "project_id": world.project}),
+        ("issues", {"job": world.first, "frame": 0, "position": [1, 2], "message": "look"}),
+    ):
+        row = await world.admin.post(f"/api/{path}", body)
+        made.append(world.admin.headers.get("Location") == row.get("url"))
+
+    assert made == [True] * 3
+    assert "Location" not in world.admin.headers
 
 
 async def test_a_link_to_a_tracker_finds_the_task_too(world: World) -> None:

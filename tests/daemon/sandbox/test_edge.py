@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,8 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from daemon.sandbox import Faults, RequestFault, Sandbox
-from daemon.sandbox.edge import Sender
+from daemon.sandbox import Faults, RequestFault, Sandbox, edge
 from tests.daemon.sandbox.client import BOUNDARY, form, jpeg
 
 
@@ -87,9 +87,33 @@ async def test_a_reset_ends_the_connection() -> None:
     assert answer.status == 200
 
 
+async def test_a_receiver_that_is_too_slow_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of deliveries makes a 504 of it; CVAT waits for 10 s."""
+    assert edge.RECEIVER_TIMEOUT_S == 10
+    monkeypatch.setattr(edge, "RECEIVER_TIMEOUT_S", 0.05)
+    never = asyncio.Event()
+
+    async def hold(request: web.BaseRequest) -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    receiver = web.ServerRunner(web.Server(hold))
+    await receiver.setup()
+    await web.TCPSite(receiver, "127.0.0.1", 0).start()
+    host, port = receiver.addresses[0]
+    sender = edge.Sender()
+
+    with pytest.raises(TimeoutError):
+        await sender.send(f"http://{host}:{port}/x", {}, b"{}")
+
+    never.set()
+    await sender.close()
+    await receiver.cleanup()
+
+
 async def test_a_receiver_that_is_not_there_is_no_answer() -> None:
     """The log of deliveries makes a 502 of it, as CVAT does."""
-    sender = Sender()
+    sender = edge.Sender()
 
     with pytest.raises(OSError, match="Cannot connect"):
         await sender.send("http://127.0.0.1:9/x", {}, b"{}")

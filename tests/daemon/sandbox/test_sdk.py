@@ -11,9 +11,11 @@ import pytest
 
 from daemon.sandbox import Sandbox
 from tests.conformance.recording import mp4
+from tests.daemon.sandbox.client import Client
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "tests" / "conformance" / "sdk_session.py"
+OLDER = ROOT / "tests" / "conformance" / "older_sdk_session.py"
 INSTALL_S = 300
 
 
@@ -85,3 +87,21 @@ async def test_the_sdk_works_unchanged(tmp_path: Path, served: str, sdk: str) ->
         "jobs": 3,
         "left": [0, 0],
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(INSTALL_S)
+async def test_an_older_sdk_cannot_work_with_a_newer_server(tmp_path: Path) -> None:
+    """As measured on the real one: `doctor` must not say that it could."""
+    python = await interpreter("2.15.0")
+
+    async with Sandbox(version="2.73") as server:
+        admin = await Client(server).login()
+        project = (await admin.post("/api/projects", {"name": "p"}))["id"]
+        hook = {"target_url": "http://127.0.0.1:1/x", "type": "project", "project_id": project}
+        events = ["update:job", "completed:request[create:task]"]
+        await admin.post("/api/webhooks", hook | {"events": events})
+        tried = json.loads(await run(python, OLDER, server.url, tmp_path))
+
+    # Events that only the newer one has, and tasks without `data`, do not fit its models.
+    assert tried == {"projects": None, "webhooks": "ApiValueError", "task": "ApiTypeError"}
