@@ -5,7 +5,6 @@ Only click and the standard library are imported here at load time, so that `--h
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from daemon.cli.harmless import harmless
+from daemon.control.wire import spelled as json_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -157,7 +157,7 @@ def complain(error: SyncError, as_json: bool = False) -> int:
 def print_error(failed: Json, as_json: bool = False) -> None:
     """Print an error on stderr: what, the facts, and what to do."""
     if as_json:
-        click.echo(json.dumps(failed), err=True)
+        click.echo(json_line(failed), err=True)
         return
     failed = harmless(failed)
     facts = dict(failed["facts"])
@@ -176,8 +176,7 @@ def _fact(fact: object) -> str:
 
 def _print_lines(objects: Iterator[Json]) -> None:
     for found in objects:
-        # In ASCII: half a surrogate pair, which CVAT and FiftyOne may hold, has no UTF-8.
-        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.write(json_line(found) + "\n")
         sys.stdout.flush()
 
 

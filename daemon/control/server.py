@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from daemon.control.peer import actor, peer_uid
-from daemon.control.wire import ARGUMENTS_BYTES_MAX, PATH, check_socket_path
+from daemon.control.wire import ARGUMENTS_BYTES_MAX, PATH, check_socket_path, encode
 from daemon.operations.exits import failure
 from daemon.operations.registry import BadArguments, exit_with, find
 from events.errors import SyncError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SOCKET_MODE: Final = 0o660
 STOP_S: Final = 5.0
-_encode: Final = msgspec.json.Encoder().encode
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +81,7 @@ class _Control:
             last = failure(Stopping("the daemon is stopping", hint="start it again, then repeat"))
         finally:
             self._running.discard(task)
-        await response.write(_encode(last) + b"\n")
+        await response.write(encode(last) + b"\n")
         await response.write_eof()
         return response
 
@@ -102,7 +101,7 @@ class _Control:
                     if found["kind"] == "exit":
                         last = found
                         break
-                    await response.write(_encode(found) + b"\n")
+                    await response.write(encode(found) + b"\n")
         except SyncError as exc:
             last = failure(exc)
         log.info(

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from daemon.http.api.problems import AnswerTooLarge, encode
+from daemon.control.wire import encode
+from daemon.http.api.problems import AnswerTooLarge
 from daemon.operations.registry import exit_with
 
 LINES: Final = "application/x-ndjson"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiohttp import web
 
+from daemon.control.wire import encode
 from daemon.http.api import cors
 from daemon.http.api.access import Access, check_scope
 from daemon.http.api.answers import LINES, Lines, as_document
@@ -28,7 +29,6 @@ from daemon.http.api.problems import (
     Stopping,
     TookTooLong,
     WrongMethod,
-    encode,
     problem,
 )
 from daemon.http.requests import ACTOR, CLIENT_GONE

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from daemon.app import UnknownDataset, UnknownServer
+from daemon.control.wire import encode
 from daemon.http.api.rates import TooManyRequests
 from daemon.operations.exits import NOT_REACHABLE, USAGE, exit_code, failure
 from daemon.operations.registry import UnknownOperation
@@ -159,27 +159,3 @@ def _status(error: SyncError) -> tuple[int, Mapping[str, str]]:
             return 502, NO_HEADERS
     # Understood and allowed, but not as things stand.
     return 409, NO_HEADERS
-
-
-def encode(found: dict[str, Any]) -> bytes:
-    """Return JSON in ASCII: half a surrogate pair, which CVAT may hold, has no UTF-8.
-
-    Numbers that are not finite are spelled as in `docs/canonical-form.md`.
-    """
-    try:
-        text = json.dumps(found, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        text = json.dumps(_finite(found), separators=(",", ":"))
-    return text.encode("ascii")
-
-
-def _finite(found: Any) -> Any:
-    match found:
-        case float() if found != found or found in (float("inf"), float("-inf")):
-            name = "NaN" if found != found else "Infinity" if found > 0 else "-Infinity"
-            return {"$numberDouble": name}
-        case dict():
-            return {key: _finite(value) for key, value in found.items()}
-        case list() | tuple():
-            return [_finite(one) for one in found]
-    return found

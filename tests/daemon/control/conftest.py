@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,13 @@ from events.errors import SyncError
 
 
 class ProbeArgs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """count: how many objects; endless: then wait for ever; fail, code: how it ends."""
+    """count: how many objects; odd: one that JSON has no spelling for; endless: then wait for ever;
+
+    fail, code: how it ends.
+    """
 
     count: int = 0
+    odd: bool = False
     endless: bool = False
     fail: bool = False
     code: int = 0
@@ -51,6 +56,12 @@ async def probe(app: App, args: ProbeArgs) -> AsyncGenerator[Json, None]:
     try:
         for number in range(args.count):
             yield {"kind": "counted", "number": number}
+        if args.odd:
+            yield {
+                "kind": "odd",
+                "values": [math.nan, (math.inf, -math.inf, None)],
+                "text": "\ud800",
+            }
         PROBE.began.set()
         if args.endless:
             await asyncio.Event().wait()

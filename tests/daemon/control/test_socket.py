@@ -42,6 +42,16 @@ async def test_an_operation_yields_its_objects_and_then_its_exit_code(running: R
     assert differing == [exit_with(3)]
 
 
+async def test_what_json_has_no_spelling_for_comes_through_the_socket(running: Running):
+    """Exports of FiftyOne hold NaN, which came as null; half a surrogate pair broke the answer."""
+    (odd, last) = await running.call("probe", odd=True)
+
+    nan, (above, below, nothing) = odd["values"]
+    assert (nan, nothing) == ({"$numberDouble": "NaN"}, None)
+    assert [above["$numberDouble"], below["$numberDouble"]] == ["Infinity", "-Infinity"]
+    assert (odd["text"], last) == ("\ud800", exit_with(0))
+
+
 async def test_the_kernel_says_who_calls(running: Running):
     """The log names the user of the machine; nothing in the request can claim another."""
     await running.call("probe")
