@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from daemon.operations.exits import DIFFERENT
+from daemon.operations.log import opened
 from daemon.operations.registry import Json, exit_with, operation
 from daemon.operations.targets import FOLDS, Job, target
 from daemon.operations.times import position_at
@@ -75,11 +76,8 @@ async def _compared(
     value: Callable[[Tables, Place], Json | None],
     where: Callable[[Place], Json],
 ) -> list[comparison.Difference]:
-    reader = app.store.reader()
-    try:
+    async with opened(app.store) as reader:
         places = await asyncio.to_thread(lambda: touched(_events(reader, span, streams)))
-    finally:
-        reader.close()
     if not places:
         return []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from events.registry import Fact
 
 if TYPE_CHECKING:
     from daemon.app import App
-    from daemon.ports.store import LogReader
+    from daemon.ports.store import EventStore, LogReader
 
 BATCH_EVENTS: Final = 200
 LAST_MAX: Final = 1_000_000
@@ -64,8 +65,7 @@ async def log(app: App, args: LogArgs) -> AsyncGenerator[Json, None]:
     head = await store.head()
     after = await position_at(store, args.since) if args.since else 0
     upto = await position_at(store, args.until) if args.until else head
-    reader = store.reader()
-    try:
+    async with opened(store) as reader:
         async for batch in _batches(lambda: _found(reader, args, after, upto)):
             for found in await with_names(app, batch):
                 yield found
@@ -74,8 +74,20 @@ async def log(app: App, args: LogArgs) -> AsyncGenerator[Json, None]:
             async for batch in _batches(lambda: _read(reader, args, after, upto)):  # noqa: B023
                 for found in await with_names(app, batch):
                     yield found
+
+
+@asynccontextmanager
+async def opened(store: EventStore) -> AsyncIterator[LogReader]:
+    """Open a reader for worker threads.
+
+    Whoever waits for a thread may be cancelled, the thread goes on: closing waits for it, so that
+    is done in a thread, too, and whatever cancels it.
+    """
+    reader = store.reader()
+    try:
+        yield reader
     finally:
-        reader.close()
+        await asyncio.shield(asyncio.to_thread(reader.close))
 
 
 async def _batches(begin: Callable[[], Iterator[Json]]) -> AsyncGenerator[list[Json], None]:

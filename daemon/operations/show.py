@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -99,17 +100,13 @@ def _check(rows: list[Any], what: str) -> None:
 
 
 async def _event(app: App, position: int) -> Json:
-    reader = app.store.reader()
-    try:
-
-        def read() -> Json | None:
+    def read() -> Json | None:
+        with closing(app.store.reader()) as reader:
             for recorded in reader.read(after=position - 1, upto=position):
                 return spelled(recorded, reader.fact(recorded), facts=True)
             return None
 
-        found = await asyncio.to_thread(read)
-    finally:
-        reader.close()
+    found = await asyncio.to_thread(read)
     if found is None:
         raise UnknownThing("the log has no such position", position=position)
     return found
