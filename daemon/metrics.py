@@ -71,6 +71,9 @@ class Metrics:
         )
         self.pending = self._gauge("pending", "What waits for a decision.", "dataset", "what")
         self.jobs = self._gauge("jobs", "Jobs by condition.", "server", "condition")
+        self.unreadable_rows = self._gauge(
+            "unreadable_rows", "Rows of the server's lists that cannot be read.", "server", "list"
+        )
         self.verify_ok = self._gauge(
             "verify_ok", "1 if the last `verify` found nothing wrong, 0 if it did, NaN before it."
         )

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from daemon.clock import Clock
+from daemon.handlers.aside import set_aside
+from daemon.handlers.dates import earlier, latest
 from daemon.handlers.observe import JobWatch, Observed
 from daemon.logs import trouble
-from daemon.ports.cvat import CvatError
+from daemon.ports.cvat import Aside, CvatError
 from events.server import SweepCompleted
 from projections import jobs, merge, restored, runs
 from projections.attribution import date_us
@@ -213,16 +214,12 @@ class Observer:
                 await self.clock.sleep(self.debounce_s)
             self._asked.clear()
             try:
-                seen = {
-                    row["id"]: row["updated_date"]
-                    async for row in self.watch.cvat.jobs(since=_earlier(cursor))
-                    if self._in_scope(row.get("project_id"))
-                }
+                seen = await self._jobs(earlier(cursor, POLL_OVERLAP_S))
             except CvatError as exc:
                 log.warning("poll_failed", server=self.watch.server, **trouble(exc))
                 continue
             await self._hint_changed(seen)
-            cursor = max([cursor, *seen.values()], key=date_us)
+            cursor = latest([cursor, *seen.values()], self.clock.now_us())
 
     async def _sweep(self) -> None:
         """Compare all jobs with what was recorded, at start and from time to time."""
@@ -240,7 +237,7 @@ class Observer:
         server, projections = self.watch.server, self.watch.journal.projections
         while await projections.ask(lambda tables: restored.unswept(tables, server)):
             try:
-                seen = await self._all_jobs()
+                seen = await self._jobs()
             except CvatError as exc:
                 log.warning("sweep_failed", server=server, **trouble(exc))
                 await self.clock.sleep(min(self.poll_s, self.sweep_s))
@@ -265,7 +262,7 @@ class Observer:
 
     async def sweep(self) -> None:
         """Compare all jobs with what was recorded once. Raises CvatError."""
-        seen = await self._all_jobs()
+        seen = await self._jobs()
         changed = await self._hint_changed(seen)
         unfinished = await self.watch.journal.projections.ask(self._unfinished)
         gone = await self.watch.journal.projections.ask(
@@ -289,13 +286,39 @@ class Observer:
             SweepCompleted(jobs=len(seen), changed=len(changed), gone=len(gone))
         )
 
-    async def _all_jobs(self) -> dict[int, str]:
-        """Return the `updated_date` of every job in scope. Raises CvatError."""
-        return {
-            row["id"]: row["updated_date"]
-            async for row in self.watch.cvat.jobs()
-            if self._in_scope(row.get("project_id"))
-        }
+    async def _jobs(self, since: str | None = None) -> dict[int, str]:
+        """Return the `updated_date` of jobs in scope, all or those since a date. Raises CvatError.
+
+        A row that cannot be read holds up no other: it is recorded, and its job asked by itself.
+        """
+        aside: Aside = []
+        rows = [
+            (row["id"], row["updated_date"], row.get("project_id"))
+            async for row in self.watch.cvat.jobs(since=since, aside=aside)
+        ]
+        hidden = await self._hidden(aside, {number for number, _, _ in rows}, whole=since is None)
+        seen = {number: date for number, date, project in rows if self._in_scope(project)}
+        return {**hidden, **seen}
+
+    async def _hidden(self, aside: Aside, sound: Collection[int], *, whole: bool) -> dict[int, str]:
+        """Record rows that cannot be read; return the dates of those of jobs in scope.
+
+        One without a date is looked at when it is news, and by each sweep.
+        """
+        journal, server = self.watch.journal, self.watch.server
+        news = await set_aside(journal, server, "jobs", aside, sound, whole=whole)
+        # Not even the project of such a row is believed.
+        ours = await journal.projections.ask(
+            lambda tables: {
+                row.id: row.date
+                for row in aside
+                if row.id is not None
+                and (not self.projects or tables.get(jobs.JOBS, server, row.id))
+            }
+        )
+        for job in ours.keys() & set(news):
+            self.hint(job)
+        return {job: date for job, date in ours.items() if date}
 
     async def _record_sweep(self, fact: SweepCompleted) -> None:
         stream = f"server/{self.watch.server}"
@@ -347,11 +370,3 @@ def _changed(tables: Tables, server: str, seen: Iterable[tuple[int, str]]) -> It
         is_behind = row is None or date_us(row.observed_date) != date_us(updated_date)
         if is_behind and not (row and row.condition == "frozen"):
             yield job
-
-
-def _earlier(date: str) -> str | None:
-    """Return a date that lies the overlap before another, as CVAT writes dates."""
-    if not date:
-        return None
-    earlier = datetime.fromisoformat(date) - timedelta(seconds=POLL_OVERLAP_S)
-    return earlier.isoformat().replace("+00:00", "Z")

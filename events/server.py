@@ -61,6 +61,28 @@ class SweepCompleted(Fact, frozen=True, kw_only=True, omit_defaults=True):
     gone: int = 0
 
 
+@event("RowUnreadable")
+class RowUnreadable(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """One row of a list of the server's is not what CVAT documents; the others were taken.
+
+    list    jobs, tasks, issues, comments, webhooks or deliveries
+    id      of the row; None for all those of the list that have none
+    reason  what is wrong, and in which member
+    """
+
+    list: str
+    id: int | None = None
+    reason: str
+
+
+@event("RowReadable")
+class RowReadable(Fact, frozen=True, kw_only=True, omit_defaults=True):
+    """A row that was unreadable is sound now, or no longer there."""
+
+    list: str
+    id: int | None = None
+
+
 @event("ServerChanged")
 class ServerChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     """Ids may belong to other work now (restored or reinstalled): its jobs are frozen."""
@@ -85,6 +107,8 @@ FACTS = (
     DeliveriesFilled,
     DeliveryRefused,
     SweepCompleted,
+    RowUnreadable,
+    RowReadable,
     ServerChanged,
     ServerThawed,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -77,6 +78,13 @@ class CommentSeen(msgspec.Struct, frozen=True, kw_only=True):
     updated_date: str
 
 
+class Unsure(NamedTuple):
+    """Ids that a look could not read anything of but that they are there; None: of any."""
+
+    issues: frozenset[int | None] = frozenset()
+    comments: frozenset[int | None] = frozenset()
+
+
 def unknown_comments(
     tables: Tables, server_name: str, number: int, comments: Sequence[CommentSeen]
 ) -> list[int]:
@@ -96,10 +104,12 @@ def observe_issues(
     issues: Sequence[IssueSeen],
     comments: Sequence[CommentSeen],
     texts: Mapping[int, str],
+    unsure: Unsure = Unsure(),  # noqa: B008
 ) -> Decision:
     """Decide what the issues of a job tell beyond what is known.
 
-    texts  comment → name of its text, for those that are new or were changed
+    texts   comment → name of its text, for those that are new or were changed
+    unsure  none of these is called gone
     """
     if tables.get(jobs.JOBS, server_name, number) is None:
         return Decision()
@@ -107,8 +117,8 @@ def observe_issues(
         return Decision()
     stream = f"job/{server_name}/{number}"
     drafts = [
-        *_issues(tables, server_name, number, issues),
-        *_comments(tables, server_name, number, comments, texts),
+        *_issues(tables, server_name, number, issues, unsure),
+        *_comments(tables, server_name, number, comments, texts, unsure),
     ]
     return Decision(
         [_draft(stream, server_name, *draft) for draft in drafts], versions(tables, [stream])
@@ -128,7 +138,11 @@ def _draft(stream: str, server_name: str, fact: Fact, owner: int | None, date: s
 
 
 def _issues(
-    tables: Tables, server_name: str, number: int, issues: Sequence[IssueSeen]
+    tables: Tables,
+    server_name: str,
+    number: int,
+    issues: Sequence[IssueSeen],
+    unsure: Unsure,
 ) -> Iterator[Found]:
     for seen in issues:
         row = tables.get(ISSUES, server_name, number, seen.issue)
@@ -152,7 +166,7 @@ def _issues(
             )
     left = {seen.issue for seen in issues}
     for row in tables.scan(ISSUES, server_name, number):
-        if row.issue not in left:
+        if row.issue not in left and not unsure.issues & {row.issue, None}:
             yield IssueRemoved(issue=row.issue), None, ""
 
 
@@ -162,6 +176,7 @@ def _comments(
     number: int,
     comments: Sequence[CommentSeen],
     texts: Mapping[int, str],
+    unsure: Unsure,
 ) -> Iterator[Found]:
     for seen in comments:
         row = tables.get(COMMENTS, server_name, number, seen.comment)
@@ -177,7 +192,8 @@ def _comments(
             yield said, seen.owner, seen.updated_date
     left = {seen.comment for seen in comments}
     for row in tables.scan(COMMENTS, server_name, number):
-        if row.comment not in left:
+        is_hidden = unsure.comments & {row.comment, None} or unsure.issues & {row.issue, None}
+        if row.comment not in left and not is_hidden:
             yield IssueRemoved(issue=row.issue, comment=row.comment), None, ""
 
 

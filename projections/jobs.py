@@ -37,6 +37,8 @@ from events.server import (
     DeliveriesFilled,
     DeliveryReceived,
     DeliveryRefused,
+    RowReadable,
+    RowUnreadable,
     ServerChanged,
     ServerThawed,
     SweepCompleted,
@@ -590,6 +592,8 @@ JOBS_FOLD = Fold(
             IssueCommented,
             IssueResolved,
             IssueRemoved,
+            RowUnreadable,
+            RowReadable,
         )
     ),
 )

@@ -22,6 +22,8 @@ def shows_status(objects: Iterator[Json], console: Console) -> None:
             console.clear()
             continue
         console.print(_line(found), markup=False)
+        for row in found.get("unreadable", ()):
+            console.print(_unreadable(row), markup=False)
 
 
 def _line(found: Json) -> str:
@@ -33,9 +35,11 @@ def _line(found: Json) -> str:
         case "server":
             jobs = ", ".join(f"{count} {name}" for name, count in found["conditions"].items())
             frozen = f", FROZEN: {found['frozen']}" if found["frozen"] else ""
+            rows = found["unreadable_rows"]
+            unreadable = f", {rows} rows cannot be read" if rows else ""
             return (
                 f"server {found['name']}: {found['jobs']} jobs{f' ({jobs})' if jobs else ''}, "
-                f"{found['deliveries']} deliveries, {found['refused']} refused{frozen}"
+                f"{found['deliveries']} deliveries, {found['refused']} refused{unreadable}{frozen}"
                 f"{_undeclared(found)}"
             )
         case "source":
@@ -48,6 +52,14 @@ def _line(found: Json) -> str:
                 f"{_undeclared(found)}"
             )
     return f"{found['runs']} runs, {found['pending']} pending"
+
+
+def _unreadable(row: Json) -> str:
+    what = "without an id" if row["id"] is None else row["id"]
+    return (
+        f"  cannot be read in the list of {row['list']}: {what}: {row['reason']} "
+        "(the others were taken; look at it on the server)"
+    )
 
 
 def _source(found: Json) -> str:

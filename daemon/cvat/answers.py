@@ -41,6 +41,11 @@ class Answer:
     body: bytes = field(repr=False)
     where: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Which request it answers, and how it ended."""
+        return {**self.where, "status": self.status}
+
     def json(self) -> Any:
         """Decode the body. Raises what `unreadable` returns when it is no JSON."""
         try:
@@ -55,11 +60,11 @@ class Answer:
             raise self.unreadable("the server's answer is not an object")
         return row
 
-    def page(self) -> tuple[list[Mapping[str, Any]], bool]:
-        """Decode one page of a list: its rows, and whether there is another page."""
+    def page(self) -> tuple[list[Any], bool]:
+        """Decode one page of a list: its rows, as yet of any kind, and whether there is another."""
         page = self.row()
         rows = page.get("results")
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        if not isinstance(rows, list):
             raise self.unreadable("the server's answer is not a page of objects")
         return rows, page.get("next") is not None
 
@@ -67,7 +72,7 @@ class Answer:
         """Make the error of an answer that cannot be used: a write was carried out all the same."""
         kind = ServerTrouble if self.where.get("method") in READS else OutcomeUnknown
         hint = "check that the url is that of CVAT, not of its login page or a proxy"
-        return kind(message, **self.where, status=self.status, hint=hint)
+        return kind(message, **self.facts, hint=hint)
 
 
 async def read_body(

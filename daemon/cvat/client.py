@@ -10,10 +10,10 @@ from typing import Any
 
 from daemon.clock import Clock
 from daemon.cvat.server import ServerConfig
-from daemon.cvat.shapes import checked
+from daemon.cvat.shapes import checked, place_of, sound
 from daemon.cvat.uploads import await_task_data, upload
 from daemon.cvat.wire import Call, Query, Wire, encode, open_wire
-from daemon.ports.cvat import Action, Row, ServerTrouble, Sorting, WebhookType
+from daemon.ports.cvat import Action, Aside, Row, ServerTrouble, Sorting, WebhookType
 
 EVENTS_MAX = 1_000
 
@@ -55,9 +55,14 @@ class CvatClient:
         return await self._row(f"/api/jobs/{job:d}")
 
     def jobs(
-        self, *, since: str | None = None, project: int | None = None, task: int | None = None
+        self,
+        *,
+        since: str | None = None,
+        project: int | None = None,
+        task: int | None = None,
+        aside: Aside | None = None,
     ) -> AsyncIterator[Row]:
-        return self._by_date("/api/jobs", since, project_id=project, task_id=task)
+        return self._by_date("/api/jobs", since, aside, project_id=project, task_id=task)
 
     async def job_annotations(self, job: int) -> bytes:
         bytes_max = self._wire.config.limits.annotation_bytes_max
@@ -70,18 +75,18 @@ class CvatClient:
     async def job_meta(self, job: int) -> Row:
         return await self._row(f"/api/jobs/{job:d}/data/meta")
 
-    async def job_issues(self, job: int) -> Sequence[Row]:
-        return await self._all("/api/issues", {"job_id": job})
+    async def job_issues(self, job: int, *, aside: Aside | None = None) -> Sequence[Row]:
+        return await self._all("/api/issues", {"job_id": job}, aside)
 
-    async def job_comments(self, job: int) -> Sequence[Row]:
-        return await self._all("/api/comments", {"job_id": job})
+    async def job_comments(self, job: int, *, aside: Aside | None = None) -> Sequence[Row]:
+        return await self._all("/api/comments", {"job_id": job}, aside)
 
-    def issues(self) -> AsyncIterator[Row]:
+    def issues(self, *, aside: Aside | None = None) -> AsyncIterator[Row]:
         # CVAT offers no date to go by here (2.15, 2.73).
-        return self._pages("/api/issues", {"sort": "id"})
+        return self._pages("/api/issues", {"sort": "id"}, aside)
 
-    def comments(self) -> AsyncIterator[Row]:
-        return self._pages("/api/comments", {"sort": "id"})
+    def comments(self, *, aside: Aside | None = None) -> AsyncIterator[Row]:
+        return self._pages("/api/comments", {"sort": "id"}, aside)
 
     async def patch_annotations(self, job: int, action: Action, data: Row | bytes) -> Row:
         return await self._annotate("PATCH", job, data, {"action": action})
@@ -118,9 +123,14 @@ class CvatClient:
         return await self._row(f"/api/tasks/{task:d}")
 
     def tasks(
-        self, *, since: str | None = None, project: int | None = None, subset: str | None = None
+        self,
+        *,
+        since: str | None = None,
+        project: int | None = None,
+        subset: str | None = None,
+        aside: Aside | None = None,
     ) -> AsyncIterator[Row]:
-        return self._by_date("/api/tasks", since, project_id=project, subset=subset)
+        return self._by_date("/api/tasks", since, aside, project_id=project, subset=subset)
 
     async def create_task(self, spec: Row) -> Row:
         return await self._create("/api/tasks", spec)
@@ -169,7 +179,7 @@ class CvatClient:
         return await self._row(f"/api/projects/{project:d}")
 
     def projects(self, *, name: str | None = None) -> AsyncIterator[Row]:
-        return self._by_date("/api/projects", None, name=name)
+        return self._by_date("/api/projects", None, None, name=name)
 
     async def create_project(self, spec: Row) -> Row:
         return await self._create("/api/projects", spec)
@@ -185,8 +195,11 @@ class CvatClient:
 
     # Webhooks.
 
-    def webhooks(self, *, project: int | None = None) -> AsyncIterator[Row]:
-        return self._pages("/api/webhooks", {} if project is None else {"project_id": project})
+    def webhooks(
+        self, *, project: int | None = None, aside: Aside | None = None
+    ) -> AsyncIterator[Row]:
+        query = {} if project is None else {"project_id": project}
+        return self._pages("/api/webhooks", query, aside)
 
     async def create_webhook(self, spec: Row) -> Row:
         return await self._create("/api/webhooks", spec)
@@ -200,12 +213,14 @@ class CvatClient:
     async def ping_webhook(self, webhook: int) -> Row:
         return (await self._wire.write("POST", f"/api/webhooks/{webhook:d}/ping")).row()
 
-    async def deliveries(self, webhook: int, *, after: int = 0) -> AsyncIterator[Row]:
+    async def deliveries(
+        self, webhook: int, *, after: int = 0, aside: Aside | None = None
+    ) -> AsyncIterator[Row]:
         # Newest first, and no filter is offered: new deliveries push old ones to later pages,
         # so that some come twice; ids only fall.
         last: int | None = None
-        async for row in self._pages(f"/api/webhooks/{webhook:d}/deliveries"):
-            if (number := _int(row, "id")) <= after:
+        async for row in self._pages(f"/api/webhooks/{webhook:d}/deliveries", aside=aside):
+            if (number := row["id"]) <= after:
                 return
             if last is None or number < last:
                 last = number
@@ -226,12 +241,7 @@ class CvatClient:
 
     async def _row(self, path: str, query: Query | None = None) -> Row:
         answer = await self._wire.get(path, query)
-        return checked(answer.row(), path, answer.where)
-
-    async def _page(self, path: str, query: Query) -> tuple[list[Row], bool]:
-        answer = await self._wire.get(path, query)
-        rows, more = answer.page()
-        return [checked(row, path, answer.where) for row in rows], more
+        return checked(answer.row(), path, answer.facts)
 
     async def _create(self, path: str, spec: Row) -> Row:
         return (await self._wire.write("POST", path, spec)).row()
@@ -239,23 +249,26 @@ class CvatClient:
     async def _change(self, path: str, changes: Row) -> Row:
         return (await self._wire.write("PATCH", path, changes)).row()
 
-    async def _all(self, path: str, query: Query) -> list[Row]:
-        return [row async for row in self._pages(path, query)]
+    async def _all(self, path: str, query: Query, aside: Aside | None = None) -> list[Row]:
+        return [row async for row in self._pages(path, query, aside)]
 
-    async def _pages(self, path: str, query: Query | None = None) -> AsyncIterator[Row]:
+    async def _pages(
+        self, path: str, query: Query | None = None, aside: Aside | None = None
+    ) -> AsyncIterator[Row]:
         """Walk a list that has no date to go by. The server's `next` url is never followed."""
         limits = self._wire.config.limits
         for page in range(1, limits.pages_max + 1):
             numbered = {**(query or {}), "page": page, "page_size": limits.page_size}
-            rows, more = await self._page(path, numbered)
-            for row in rows:
+            answer = await self._wire.get(path, numbered)
+            rows, more = answer.page()
+            for row in sound(rows, path, answer.facts, aside):
                 yield row
             if not more or not rows:
                 return
         raise self._endless(path)
 
     async def _by_date(
-        self, path: str, since: str | None, **equal: str | int | None
+        self, path: str, since: str | None, aside: Aside | None, **equal: str | int | None
     ) -> AsyncIterator[Row]:
         """Walk a list by (updated_date, id).
 
@@ -267,14 +280,19 @@ class CvatClient:
         query: dict[str, str | int] = {k: v for k, v in equal.items() if v is not None}
         query |= {"sort": "updated_date,id", "page_size": limits.page_size}
         start = None if since is None else {">=": [{"var": "updated_date"}, since]}
+        page = 1
         for _ in range(limits.pages_max):
             where = {} if start is None else {"filter": json.dumps({"and": [start]})}
-            rows, more = await self._page(path, {**query, **where})
-            for row in rows:
+            numbered = {"page": page} if page > 1 else {}
+            answer = await self._wire.get(path, {**query, **where, **numbered})
+            rows, more = answer.page()
+            for row in sound(rows, path, answer.facts, aside):
                 yield row
             if not more or not rows:
                 return
-            start = _after(rows[-1])
+            # A page on which no row tells its place is stepped over by its number.
+            last = next(filter(None, map(place_of, reversed(rows))), None)
+            start, page = (start, page + 1) if last is None else (_after(*last), 1)
         raise self._endless(path)
 
     def _endless(self, path: str) -> ServerTrouble:
@@ -286,18 +304,8 @@ class CvatClient:
         )
 
 
-def _after(row: Row) -> dict[str, Any]:
-    """Return the JsonLogic filter for what sorts after a row by (updated_date, id)."""
-    date, number = row.get("updated_date"), _int(row, "id")
-    if not isinstance(date, str):
-        raise ServerTrouble("an object of the server's list has no date", id=number)
+def _after(date: str, number: int) -> dict[str, Any]:
+    """Return the JsonLogic filter for what sorts after (updated_date, id)."""
     same_date = {"==": [{"var": "updated_date"}, date]}
     later_id = {">": [{"var": "id"}, number]}
     return {"or": [{">": [{"var": "updated_date"}, date]}, {"and": [same_date, later_id]}]}
-
-
-def _int(row: Row, key: str) -> int:
-    value = row.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ServerTrouble(f"an object of the server's list has no {key}")
-    return value

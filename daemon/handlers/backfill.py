@@ -7,16 +7,26 @@ that was repeated, with its keys in another order, is not recorded twice.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from daemon.cvat.deliveries import UnreadableDelivery, of_document
+from daemon.handlers.aside import List, set_aside
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.deliveries import draft_of, received
-from daemon.ports.cvat import CvatApi, Forbidden, NotFound, Row, number
+from daemon.ports.cvat import (
+    ASIDE_MAX,
+    Aside,
+    CvatApi,
+    Forbidden,
+    NotFound,
+    Row,
+    UnreadableAnswer,
+    UnreadableRow,
+)
 from events.server import DeliveriesFilled, DeliveryReceived
 from projections import jobs, runs
 from projections.decision import Decision, Draft
@@ -36,7 +46,8 @@ OnDelivery = Callable[[str, DeliveryReceived], None]
 class Filled(msgspec.Struct, frozen=True, kw_only=True):
     """What one webhook's list brought.
 
-    read        deliveries that were looked at; `unreadable` of them are not what CVAT sends
+    read        deliveries that were looked at; `unreadable` of them are not what CVAT sends, and
+                `aside` says of the first ones why
     new         those that were not known, oldest first
     complete    False where the list was longer than is read at once
     """
@@ -45,6 +56,7 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     upto: int = 0
     read: int = 0
     unreadable: int = 0
+    aside: tuple[UnreadableRow, ...] = ()
     new: tuple[DeliveryReceived, ...] = ()
     complete: bool = True
     refused: str = ""
@@ -71,21 +83,33 @@ class Backfill:
     async def fill(self, *, dry_run: bool = False) -> AsyncIterator[Filled]:
         """Read the list of each of our webhooks from where the last reading ended.
 
-        Raises CvatError; a webhook that is gone, or whose list we may not read, is passed over.
+        Raises CvatError; a webhook that is gone, or whose list we may not read, is passed over. One
+        whose list cannot be read holds up no other, and is raised at the end.
         """
-        for webhook in await self.hooks():
+        aside: Aside = []
+        hooks = await self.hooks(aside)
+        if not dry_run:
+            await self._set_aside("webhooks", aside, hooks, whole=True)
+        unreadable: UnreadableAnswer | None = None
+        for webhook in hooks:
             try:
                 found = await self._read(webhook)
-            except (Forbidden, NotFound) as exc:
+            except (Forbidden, NotFound, UnreadableAnswer) as exc:
+                unreadable = exc if isinstance(exc, UnreadableAnswer) else unreadable
                 yield Filled(webhook=webhook, refused=exc.message)
                 continue
             yield found if dry_run else await self._record(found)
+        if unreadable is not None:
+            raise unreadable
 
-    async def hooks(self) -> list[int]:
-        """Return the webhooks that send to us: those of the server's list, and those of runs."""
+    async def hooks(self, aside: Aside | None = None) -> list[int]:
+        """Return the webhooks that send to us: those of the server's list, and those of runs.
+
+        aside  takes rows of the list that cannot be read; without it, they are UnreadableAnswer
+        """
         listed = {
-            number(row, "id")
-            async for row in self._listed()
+            row["id"]
+            async for row in self._listed(aside)
             if row.get("target_url") == self.target_url
         }
         linked = await self.journal.projections.ask(
@@ -99,10 +123,15 @@ class Backfill:
         )
         return sorted(listed | linked)
 
-    async def _listed(self) -> AsyncIterator[Row]:
+    async def _set_aside(
+        self, name: List, aside: Sequence[UnreadableRow], sound: Collection[int], *, whole: bool
+    ) -> None:
+        await set_aside(self.journal, self.server, name, aside, sound, whole=whole)
+
+    async def _listed(self, aside: Aside | None) -> AsyncIterator[Row]:
         """Walk the server's webhooks; none where we may not."""
         try:
-            async for row in self.cvat.webhooks():
+            async for row in self.cvat.webhooks(aside=aside):
                 yield row
         except Forbidden:
             return
@@ -112,27 +141,31 @@ class Backfill:
             lambda tables: tables.get(jobs.HOOKS, self.server, webhook)
         )
         after = max(0, known.upto - OVERLAP) if known else 0
-        upto, read, unreadable = known.upto if known else 0, 0, 0
+        upto, read = known.upto if known else 0, 0
         facts: list[DeliveryReceived] = []
         complete = True
-        async for row in self.cvat.deliveries(webhook, after=after):
+        aside: Aside = []
+        refused: list[UnreadableRow] = []
+        async for row in self.cvat.deliveries(webhook, after=after, aside=aside):
             if read == READ_MAX:
                 complete = False
                 break
-            upto = max(upto, number(row, "id"))
+            upto = max(upto, row["id"])
             read += 1
             try:
                 facts.append(received(of_document(_request(row))))
-            except UnreadableDelivery:
-                unreadable += 1
+            except UnreadableDelivery as exc:
+                refused.append(UnreadableRow(row["id"], exc.message))
+        hidden = [*aside, *refused]
         new = await self.journal.projections.ask(
             lambda tables: tuple(_unknown(tables, self.server, facts[::-1]))
         )
         return Filled(
             webhook=webhook,
             upto=upto,
-            read=read,
-            unreadable=unreadable,
+            read=read + len(aside),
+            unreadable=len(hidden),
+            aside=tuple(hidden[:ASIDE_MAX]),
             new=new,
             complete=complete,
         )
@@ -142,6 +175,7 @@ class Backfill:
 
         A process that dies between two of them reads the list again, and finds the first known.
         """
+        await self._set_aside("deliveries", found.aside, (), whole=False)
         recorded: list[DeliveryReceived] = []
         for first in range(0, max(len(found.new), 1), BATCH_MAX):
             batch = found.new[first : first + BATCH_MAX]

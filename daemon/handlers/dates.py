@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from projections.attribution import date_us
+
+# Clocks differ by less.
+AHEAD_MAX_US: Final = 86_400 * 1_000_000
 
 
 def date_in(row: Mapping[str, Any], name: str) -> str:
@@ -21,6 +24,15 @@ def us_of(text: str | None) -> int | None:
         return date_us(text) if text else None
     except (ValueError, OverflowError):
         return None
+
+
+def latest(dates: Iterable[str], now_us: int) -> str:
+    """Return the latest date to go on from, "" for none.
+
+    One that lies ahead of all clocks does not count: nothing would ever be found behind it.
+    """
+    believed = (date for date in dates if date_us(date) <= now_us + AHEAD_MAX_US)
+    return max(believed, key=date_us, default="")
 
 
 def earlier(date: str, seconds: float) -> str | None:

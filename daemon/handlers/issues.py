@@ -6,15 +6,17 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
+from daemon.handlers.aside import set_aside
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.dates import date_in
-from daemon.ports.cvat import CvatApi, Forbidden, NotFound, Row, number
+from daemon.ports.cvat import Aside, CvatApi, Forbidden, NotFound, Row, number
 from projections import issues, jobs
-from projections.issues import CommentSeen, IssueSeen
+from projections.issues import CommentSeen, IssueSeen, Unsure
 
 SALT_BYTES: Final = 16
 TEXT_CHARS_MAX: Final = 64 * 1024
@@ -55,32 +57,53 @@ class IssueWatch:
 
     async def look(self) -> None:
         """Compare the issues of all recorded jobs in sight. Raises CvatError."""
-        seen, said = await self._all()
+        seen, said, unsure = await self._all()
         told = await self.journal.projections.ask(
             lambda tables: {row.job for row in tables.scan(issues.ISSUES, self.server)}
         )
         for job in sorted({*seen, *told}):
             if await self._is_readable(job):
-                await self._record(job, seen.get(job, []), said)
+                await self._record(job, seen.get(job, []), said, unsure)
 
     async def look_at(self, job: int) -> None:
         """Compare the issues of one job. Raises CvatError."""
+        aside: tuple[Aside, Aside] = [], []
         try:
-            rows = await self.cvat.job_issues(job)
-            comments = await self.cvat.job_comments(job)
+            rows = await self.cvat.job_issues(job, aside=aside[0])
+            comments = await self.cvat.job_comments(job, aside=aside[1])
         except (Forbidden, NotFound):
             return
-        await self._record(job, rows, _by_issue(comments))
+        unsure = await self._set_aside(aside, rows, comments, whole=False)
+        await self._record(job, rows, _by(comments, "issue"), unsure)
 
-    async def _all(self) -> tuple[dict[int, list[Row]], dict[int, list[Row]]]:
+    async def _all(self) -> tuple[dict[int, list[Row]], dict[int, list[Row]], Unsure]:
         """Walk all issues by job, and all comments by issue."""
-        seen: dict[int, list[Row]] = {}
-        async for row in self.cvat.issues():
-            seen.setdefault(number(row, "job"), []).append(row)
-        return seen, _by_issue([row async for row in self.cvat.comments()])
+        aside: tuple[Aside, Aside] = [], []
+        rows = [row async for row in self.cvat.issues(aside=aside[0])]
+        comments = [row async for row in self.cvat.comments(aside=aside[1])]
+        unsure = await self._set_aside(aside, rows, comments, whole=True)
+        return _by(rows, "job"), _by(comments, "issue"), unsure
+
+    async def _set_aside(
+        self,
+        aside: tuple[Aside, Aside],
+        issues: Sequence[Row],
+        comments: Sequence[Row],
+        *,
+        whole: bool,
+    ) -> Unsure:
+        """Record which rows cannot be read, and return them: none of them is gone."""
+        note = partial(set_aside, self.journal, self.server, whole=whole)
+        await note("issues", aside[0], {row["id"] for row in issues})
+        await note("comments", aside[1], {row["id"] for row in comments})
+        return Unsure(*(frozenset(row.id for row in hidden) for hidden in aside))
 
     async def _record(
-        self, job: int, rows: Sequence[Row], comments: Mapping[int, Sequence[Row]]
+        self,
+        job: int,
+        rows: Sequence[Row],
+        comments: Mapping[int, Sequence[Row]],
+        unsure: Unsure,
     ) -> None:
         seen = [_issue(row) for row in rows]
         said = [row for issue in seen for row in comments.get(issue.issue, ())]
@@ -90,7 +113,9 @@ class IssueWatch:
         )
         texts = await self._named(row for row in said if row["id"] in set(unknown))
         await self.journal.carry_out(
-            lambda tables: issues.observe_issues(tables, self.server, job, seen, told, texts)
+            lambda tables: issues.observe_issues(
+                tables, self.server, job, seen, told, texts, unsure
+            )
         )
 
     async def _is_readable(self, job: int) -> bool:
@@ -114,10 +139,10 @@ class IssueWatch:
         return names
 
 
-def _by_issue(rows: Iterable[Row]) -> dict[int, list[Row]]:
+def _by(rows: Iterable[Row], owner: str) -> dict[int, list[Row]]:
     found: dict[int, list[Row]] = {}
     for row in rows:
-        found.setdefault(number(row, "issue"), []).append(row)
+        found.setdefault(row[owner], []).append(row)
     return found
 
 

@@ -18,6 +18,7 @@ from daemon.ports.cvat import (
     NotFound,
     ServerTrouble,
     Unauthorized,
+    UnreadableAnswer,
     number,
     text,
 )
@@ -173,7 +174,9 @@ class JobWatch:
 
     async def _unreadable(self, job: int, exc: Exception) -> Observed:
         """Tell a job that nobody can read from a server in trouble: the job alone answers."""
-        await self.cvat.job(job)
+        # Where not even its own row can be read, that of our account can.
+        alone = self.cvat.self_user() if isinstance(exc, UnreadableAnswer) else self.cvat.job(job)
+        await alone
         reason = str(exc)[:200]
         status = getattr(exc, "facts", {}).get("status") or 500
         return await self._note(job, "unreadable", JobUnreadable(status=status, reason=reason))

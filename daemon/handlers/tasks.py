@@ -6,11 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from daemon.handlers.aside import set_aside
 from daemon.handlers.carry_out import Journal
-from daemon.handlers.dates import date_in, earlier
-from daemon.ports.cvat import CvatApi, Forbidden, NotFound, ServerTrouble, number
+from daemon.handlers.dates import date_in, earlier, latest
+from daemon.ports.cvat import (
+    Aside,
+    CvatApi,
+    Forbidden,
+    NotFound,
+    ServerTrouble,
+    UnreadableAnswer,
+)
 from projections import tasks
-from projections.attribution import date_us
 from projections.jobs import JobRow
 
 # Tasks whose frames are asked for in one round; the next round goes on with the next ones.
@@ -48,13 +55,16 @@ class TaskWatch:
             return
         is_whole = self._looks % WHOLE_EVERY == 0
         since = None if is_whole else earlier(self._cursor, OVERLAP_S)
-        seen = {number(row, "id"): row async for row in self.cvat.tasks(since=since)}
+        aside: Aside = []
+        seen = {row["id"]: row async for row in self.cvat.tasks(since=since, aside=aside)}
+        news = await set_aside(self.journal, self.server, "tasks", aside, seen, whole=since is None)
         for task in watched.keys() & seen.keys():
             await self._members(task, seen[task])
-        for task in sorted(watched.keys() - seen.keys()) if is_whole else ():
+        unseen = watched.keys() - seen.keys() if is_whole else watched.keys() & set(news)
+        for task in sorted(unseen):
             await self._absent(task)
         dates = [date_in(row, "updated_date") for row in seen.values()]
-        self._cursor = max([self._cursor, *dates], key=date_us)
+        self._cursor = latest([self._cursor, *dates], self.journal.clock.now_us())
         self._looks += 1
         await self._frames_of_some(watched)
 
@@ -67,7 +77,7 @@ class TaskWatch:
         """A task that no list shows is deleted only on 404 by its own URL, while we are known."""
         try:
             await self._members(task, await self.cvat.task(task))
-        except Forbidden:
+        except (Forbidden, UnreadableAnswer):
             return
         except NotFound:
             await self.cvat.self_user()

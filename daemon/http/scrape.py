@@ -21,6 +21,7 @@ from projections import jobs, merge, runs
 from projections.datasets import SCAN_CONFLICTS, SCANS
 from projections.pending import waiting
 from projections.tables import Tables
+from projections.unreadable import UNREADABLE
 
 if TYPE_CHECKING:
     from daemon.app import App
@@ -33,6 +34,7 @@ RUNS_MAX: Final = 200  # the most lagging ones
 # Whether a settled job is merged is known by deciding it; so many are decided at one time.
 DECIDED_MAX: Final = 20
 CONDITIONS: Final = ("fine", "unsettled", "unreachable", "unreadable")
+LISTS: Final = ("jobs", "tasks", "deliveries")
 WAITING: Final = ("conflict", "rejected", "quarantine", "held", "scan conflict")
 US: Final = 1_000_000
 
@@ -45,6 +47,7 @@ class Found:
 
     jobs: Counter[tuple[str, str]] = field(default_factory=Counter)
     pending: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unreadable: Counter[tuple[str, str]] = field(default_factory=Counter)
     lags: dict[tuple[str, str], int] = field(default_factory=dict)
     merged: dict[Job, int] = field(default_factory=dict)
 
@@ -108,6 +111,7 @@ class Scrape:
         for gauge, counted in (
             (self._metrics.jobs, self._found.jobs),
             (self._metrics.pending, self._found.pending),
+            (self._metrics.unreadable_rows, self._found.unreadable),
         ):
             gauge.clear()
             for labels, count in counted.items():
@@ -145,9 +149,11 @@ def look(tables: Tables, merged: dict[Job, int]) -> Found:
     found = Found(merged=merged)
     for server in tables.scan(jobs.SERVERS):
         found.jobs.update(dict.fromkeys(((server.server, name) for name in CONDITIONS), 0))
+        found.unreadable.update({(server.server, name): 0 for name in LISTS})
     for job in tables.scan(jobs.JOBS):
         settled = "fine" if merge.is_settled(job) else "unsettled"
         found.jobs[job.server, job.condition or settled] += 1
+    found.unreadable.update((row.server, row.list) for row in tables.scan(UNREADABLE))
     for scan in tables.scan(SCANS):
         found.pending.update(dict.fromkeys(((scan.dataset, what) for what in WAITING), 0))
     for row in waiting(tables):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,11 +18,14 @@ from projections.jobs import JOBS, SERVERS, JobRow
 from projections.merge import is_settled
 from projections.runs import RUNS, WAITING
 from projections.tables import Tables
+from projections.unreadable import unreadable_rows
 
 if TYPE_CHECKING:
     from daemon.app import App
 
 WATCH_S: Final = 2.0
+# Of rows that cannot be read so many are named; all are counted.
+ROWS_NAMED_MAX: Final = 5
 # Gaps are told of for so long.
 GAPS_US: Final = 7 * 86_400 * 1_000_000
 
@@ -67,12 +72,12 @@ async def _look(app: App) -> AsyncGenerator[Json, None]:
 
 
 async def _recorded_at(app: App, head: int) -> str | None:
-    reader = app.store.reader()
-    try:
-        last = next(reader.read(after=head - 1, upto=head), None) if head else None
-        return iso(last.recorded_at) if last else None
-    finally:
-        reader.close()
+    def read() -> str | None:
+        with closing(app.store.reader()) as reader:
+            last = next(reader.read(after=head - 1, upto=head), None) if head else None
+            return iso(last.recorded_at) if last else None
+
+    return await asyncio.to_thread(read)
 
 
 def _source(app: App, source: sources.Source) -> Json:
@@ -106,9 +111,19 @@ def _servers(tables: Tables) -> list[Json]:
             "deliveries": servers[name].deliveries if name in servers else 0,
             "refused": servers[name].refused if name in servers else 0,
             "frozen": servers[name].frozen if name in servers else "",
+            **_unreadable(tables, name),
         }
         for name, counted in sorted(jobs.items())
     ]
+
+
+def _unreadable(tables: Tables, server: str) -> Json:
+    rows = list(unreadable_rows(tables, server))
+    named = [
+        {"list": row.list, "id": row.id, "reason": row.reason, "since": row.since}
+        for row in rows[:ROWS_NAMED_MAX]
+    ]
+    return {"unreadable_rows": len(rows), "unreadable": named}
 
 
 def _condition(job: JobRow) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from events.errors import SyncError
 
@@ -30,6 +30,10 @@ class ServerUnreachable(CvatError):
 
 class ServerTrouble(CvatError):
     """A read failed: 5xx, a timeout, a broken or unreadable answer."""
+
+
+class UnreadableAnswer(ServerTrouble):
+    """An object of the server's is not what CVAT documents; others of it may well be."""
 
 
 class AnswerTooLarge(CvatError):
@@ -74,6 +78,22 @@ class MediaLate(CvatError):
 
 class UnsendableMedia(SyncError):
     """A media file cannot be sent as it is: its name, its size, or it changed meanwhile."""
+
+
+class UnreadableRow(NamedTuple):
+    """A row of a list that is not what CVAT documents, and why; `id`, `date` where it has them."""
+
+    id: int | None
+    reason: str
+    date: str = ""
+
+
+ASIDE_MAX: Final = 200
+Aside = list[UnreadableRow]
+"""Where a walk puts the rows that cannot be read, at most `ASIDE_MAX` of them.
+
+More of them, and any at all where a caller gives no such place, are UnreadableAnswer.
+"""
 
 
 def number(row: Row, name: str) -> int:
@@ -121,7 +141,12 @@ class CvatApi(Protocol):
     async def job(self, job: int) -> Row: ...
 
     def jobs(
-        self, *, since: str | None = None, project: int | None = None, task: int | None = None
+        self,
+        *,
+        since: str | None = None,
+        project: int | None = None,
+        task: int | None = None,
+        aside: Aside | None = None,
     ) -> AsyncIterator[Row]:
         """Walk jobs by (updated_date, id), oldest first, from `since` (included) on.
 
@@ -137,14 +162,14 @@ class CvatApi(Protocol):
 
     async def job_meta(self, job: int) -> Row: ...
 
-    async def job_issues(self, job: int) -> Sequence[Row]: ...
+    async def job_issues(self, job: int, *, aside: Aside | None = None) -> Sequence[Row]: ...
 
-    async def job_comments(self, job: int) -> Sequence[Row]: ...
+    async def job_comments(self, job: int, *, aside: Aside | None = None) -> Sequence[Row]: ...
 
-    def issues(self) -> AsyncIterator[Row]:
+    def issues(self, *, aside: Aside | None = None) -> AsyncIterator[Row]:
         """Walk all issues in sight."""
 
-    def comments(self) -> AsyncIterator[Row]:
+    def comments(self, *, aside: Aside | None = None) -> AsyncIterator[Row]:
         """Walk all comments of issues in sight."""
 
     async def patch_annotations(self, job: int, action: Action, data: Row | bytes) -> Row:
@@ -164,7 +189,12 @@ class CvatApi(Protocol):
     async def task(self, task: int) -> Row: ...
 
     def tasks(
-        self, *, since: str | None = None, project: int | None = None, subset: str | None = None
+        self,
+        *,
+        since: str | None = None,
+        project: int | None = None,
+        subset: str | None = None,
+        aside: Aside | None = None,
     ) -> AsyncIterator[Row]:
         """Walk tasks by (updated_date, id), as `jobs` does."""
 
@@ -227,7 +257,9 @@ class CvatApi(Protocol):
 
     # Webhooks.
 
-    def webhooks(self, *, project: int | None = None) -> AsyncIterator[Row]: ...
+    def webhooks(
+        self, *, project: int | None = None, aside: Aside | None = None
+    ) -> AsyncIterator[Row]: ...
 
     async def create_webhook(self, spec: Row) -> Row: ...
 
@@ -238,7 +270,9 @@ class CvatApi(Protocol):
     async def ping_webhook(self, webhook: int) -> Row:
         """Let the server send a ping; return the delivery, whose `status_code` is our answer."""
 
-    def deliveries(self, webhook: int, *, after: int = 0) -> AsyncIterator[Row]:
+    def deliveries(
+        self, webhook: int, *, after: int = 0, aside: Aside | None = None
+    ) -> AsyncIterator[Row]:
         """Walk past deliveries, newest first, down to the one with id `after` (not included)."""
 
     async def webhook_events(self, kind: WebhookType) -> frozenset[str]:

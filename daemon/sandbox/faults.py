@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 RequestKind: TypeAlias = Literal["reset", "before", "after", "reset-after"]
 
@@ -61,6 +61,8 @@ class Faults:
     task_queue_s     seconds from the upload until a worker begins: until then it is queued
     task_creation_s  seconds from the upload to the jobs; 0 makes them within the upload
     requests         faults of requests; the first that hits counts
+    spoiled          (path, id) → members that this object shows wrongly there, also as a row of the
+                     list at that path: ("/api/jobs", 7) → {"task_id": "3"}; `...` leaves one out
     """
 
     lose: set[int] = field(default_factory=set)
@@ -72,8 +74,22 @@ class Faults:
     task_queue_s: float = 0.0
     task_creation_s: float = 0.05
     requests: list[RequestFault] = field(default_factory=list)
+    spoiled: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     next_delivery: int = 1
 
     def of_request(self, method: str, path: str) -> RequestFault | None:
         """Return the fault that hits this request, if any."""
         return next((fault for fault in self.requests if fault.hits(method, path)), None)
+
+    def spoil(self, path: str, body: Any) -> Any:
+        """Return an answer's body as it is shown at this path."""
+        if not self.spoiled or not isinstance(body, dict):
+            return body
+        if isinstance(body.get("results"), list):
+            return body | {"results": [self._shown(path, row) for row in body["results"]]}
+        return self._shown(path, body)
+
+    def _shown(self, path: str, row: Any) -> Any:
+        members = self.spoiled.get((path, row.get("id", 0)), {}) if isinstance(row, dict) else {}
+        shown = row | members if members else row
+        return {k: v for k, v in shown.items() if v is not ...} if members else row

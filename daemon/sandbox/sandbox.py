@@ -187,6 +187,7 @@ class Sandbox:
         call.commit()
         for work in call.background:
             self._later(work)
+        reply.body = self.faults.spoil(call.path, reply.body)
         try:
             return rendered(reply)
         except ValueError:

@@ -19,6 +19,7 @@ from daemon.demo.dataset import make_dataset
 from daemon.demo.editor import Editor
 from daemon.handlers.observe import JobWatch
 from daemon.http.scrape import CONDITIONS, TABLES_EVERY_S, WAITING
+from daemon.observer import Observer
 from daemon.operations.registry import find
 from daemon.sandbox.faults import Faults, RequestFault
 from daemon.sandbox.sandbox import Sandbox
@@ -353,6 +354,17 @@ async def test_jobs_that_cannot_be_read_are_counted_by_condition(tmp_path: Path)
     assert (before["unreadable"], after["unreadable"]) == (0, 1)
     assert (before["unreachable"], after["unreachable"]) == (0, 0)
     assert before["fine"] - after["fine"] == 1
+
+
+async def test_rows_of_lists_that_cannot_be_read_are_counted(tmp_path: Path):
+    """The rest of the list was taken, so nothing else shows that there is one more job."""
+    async with annotated(tmp_path) as story:
+        before = await story.monitor.now("unreadable_rows", server="main", list="jobs")
+        story.sandbox.faults.spoiled["/api/jobs", story.job] = {"task_id": "3"}
+        await Observer(story.watch, clock=story.watch.journal.clock).sweep()
+        after = await story.monitor.now("unreadable_rows", server="main", list="jobs")
+
+    assert (before, after) == (0, 1)
 
 
 async def test_a_change_that_no_delivery_told_of_and_one_that_came_late_are_counted(tmp_path: Path):

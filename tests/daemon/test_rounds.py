@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from daemon.handlers.tasks import TaskWatch
 from daemon.rounds import TASKS_S, Rounds
 from daemon.sandbox.faults import RequestFault
 from events.job import FramesDeleted, IssueOpened
-from events.server import DeliveryReceived
+from events.server import DeliveryReceived, RowUnreadable
 from tests.daemon.handlers.edges import Edge, play
 from tests.simulation.process import HOOK
 
@@ -51,32 +50,34 @@ def test_a_round_that_fails_is_put_off_and_no_more(tmp_path: Path):
     play(tmp_path, scene)
 
 
+@pytest.mark.parametrize("path", ["/api/tasks", "/api/issues", "/api/comments"])
 @pytest.mark.parametrize(
-    "row",
+    "members",
     [
-        {},
-        {"id": "7", "updated_date": 5},
+        {"id": ..., "updated_date": 5},
+        {"id": "7"},
         {"id": True},
-        {"id": 1, "updated_date": "2026-99-99T00:00:00Z", "name": [], "assignee": "x"},
-        {"id": 1, "job": 1, "issue": 1, "position": ["a", None], "created_date": "soon"},
+        {"updated_date": "2026-99-99T00:00:00Z", "name": [], "assignee": "x"},
+        {"job": None, "issue": None, "status": {}},
+        {"position": ["a", None], "created_date": "soon"},
     ],
 )
-def test_what_no_cvat_would_answer_ends_nothing(tmp_path: Path, row: Any):
-    """A proxy, a bug, somebody else's server at the address: a round is put off, no more."""
+def test_what_no_cvat_would_answer_ends_nothing(tmp_path: Path, path: str, members: Any):
+    """A proxy, a bug, somebody else's server at the address: a row is set aside, no more."""
 
     async def scene(edge: Edge) -> None:
-        await edge.annotate()
-
-        async def rows(**_: Any) -> AsyncIterator[Any]:
-            yield row
-
-        for name in ("tasks", "issues", "comments"):
-            setattr(edge.cvat, name, rows)
+        job = (await edge.annotate())[0]
+        await edge.process.watch.observe(job)
+        for _ in range(2):
+            sent = {"job": job, "frame": 0, "position": [1.0, 2.0], "message": "a"}
+            await edge.ask("POST", "/api/issues", sent)
+        edge.world.faults.spoiled[path, 1] = members
         running = asyncio.create_task(rounds_of(edge).run())
 
         await edge.world.clock.sleep(2 * TASKS_S)
 
         assert not running.done()
+        assert [fact.list for fact in edge.facts(RowUnreadable)] == [path.removeprefix("/api/")]
         running.cancel()
 
     play(tmp_path, scene)

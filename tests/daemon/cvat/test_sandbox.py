@@ -12,6 +12,8 @@ from PIL import Image
 
 from daemon.cvat.server import PasswordLogin
 from daemon.ports.cvat import (
+    ASIDE_MAX,
+    Aside,
     CvatApi,
     Forbidden,
     MediaFailed,
@@ -20,6 +22,7 @@ from daemon.ports.cvat import (
     OutcomeUnknown,
     Refused,
     Unauthorized,
+    UnreadableAnswer,
 )
 from daemon.sandbox import RequestFault, Sandbox
 
@@ -254,3 +257,44 @@ async def test_a_stranger_is_forbidden_and_a_wrong_password_unauthorized(
     await cvat.delete_task(task)
     with pytest.raises(NotFound):
         await cvat.job(job)
+
+
+HIDDEN = ({0}, {1}, {0, 1}, {2, 3}, {4, 5}, {1, 2, 3, 4}, set(range(6)))
+
+
+@pytest.mark.parametrize(
+    "members", [{"task_id": "3"}, {"updated_date": ...}, {"updated_date": "soon"}, {"id": None}]
+)
+async def test_rows_that_cannot_be_read_are_put_aside_wherever_they_stand(
+    sandbox: Sandbox, connect: Any, tmp_path: Path, members: dict[str, Any]
+) -> None:
+    """Pages are found by the last row seen: one that has no place may neither hide nor repeat."""
+    cvat = await connect(sandbox.url, credentials=ADMIN, limits={"page_size": 2, "pages_max": 20})
+    await make_task(cvat, tmp_path, count=12)
+    jobs = [row["id"] async for row in cvat.jobs()]
+    for hidden in HIDDEN:
+        sandbox.faults.spoiled = {("/api/jobs", jobs[place]): members for place in hidden}
+        aside: Aside = []
+
+        found = [row["id"] async for row in cvat.jobs(aside=aside)]
+
+        assert found == [job for place, job in enumerate(jobs) if place not in hidden], hidden
+        known = {jobs[place] for place in hidden} if "id" not in members else {None}
+        assert {row.id for row in aside} == known, hidden
+    with pytest.raises(UnreadableAnswer, match="not what CVAT documents"):
+        _ = [row async for row in cvat.jobs()]
+
+
+async def test_a_list_in_which_hardly_a_row_can_be_read_is_trouble(
+    script: Any, connect: Any
+) -> None:
+    """What is no CVAT server must not fill the log row by row."""
+    rows = [{"id": number} for number in range(ASIDE_MAX + 1)]
+    script.on("GET", "/api/jobs", (200, {"next": None, "results": rows}))
+    cvat = await connect(script.url)
+    aside: Aside = []
+
+    with pytest.raises(UnreadableAnswer):
+        _ = [row async for row in cvat.jobs(aside=aside)]
+
+    assert len(aside) == ASIDE_MAX
