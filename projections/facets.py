@@ -47,7 +47,7 @@ def facets_of(annotation: Annotation) -> Facets:
 
 def with_facets(annotation: Annotation, old: Facets, new: Facets) -> Annotation:
     """Return the annotation with `new` facets; those in `old` alone are taken away."""
-    if len(new) == 1 and "geometry" in new and len(old) == 1:
+    if "geometry" in new and len(new) == 1 and old.keys() == new.keys():
         # A box was moved: most changes are this one, so it takes no detour.
         return msgspec.structs.replace(annotation, points=tuple(new["geometry"]))
     members: dict[str, Any] = {}

@@ -277,9 +277,10 @@ def _schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> Non
 
 def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
     row = _job(tables, at)
+    removed_id = _highest_id(row, fact.removed)
     _remove(tables, at, row, fact.removed)
     _apply(tables, at, row, fact.changed)
-    _add(tables, at, row, fact.added)
+    _add(tables, at, row, fact.added, removed_id)
     _note_author(tables, at, row, fact)
     count = row.annotations + len(fact.added) - len(fact.removed)
     tables.put(
@@ -290,7 +291,7 @@ def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
             observed=at.position,
             observed_us=at.recorded_at,
             annotations=count,
-            removed_id=_highest_id(row, fact.removed),
+            removed_id=removed_id,
         ),
     )
 
@@ -336,13 +337,15 @@ def _nameless(author: AuthorRow) -> NamelessRow:
 # Many annotations in one step: an observation names each at most once.
 
 
-def _add(tables: Tables, at: Recorded, job: JobRow, added: Iterable[Annotation]) -> None:
+def _add(
+    tables: Tables, at: Recorded, job: JobRow, added: Iterable[Annotation], removed_id: int
+) -> None:
     server, number, position = job.server, job.job, at.position
     rows = {}
     for annotation in added:
         kind, id = kind_of(annotation), annotation.id
         # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
-        if id <= job.removed_id:
+        if id <= removed_id:
             tables.delete(REMOVED, server, number, kind, id)
         rows[server, number, kind, id] = AnnotationRow(
             server=server, job=number, kind=kind, id=id, annotation=annotation, added=position
