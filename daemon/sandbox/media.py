@@ -21,6 +21,8 @@ from events.errors import SyncError
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
 VIDEO_OVERLAP = 5
 CHUNK_FRAMES_MAX = 72
+# Hours of video; each could become a job. The number is the file's to say.
+VIDEO_FRAMES_MAX = 500_000
 CHUNK_PIXELS = 36 * 1920 * 1080
 CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 
@@ -109,7 +111,7 @@ def read_video(name: str, content: bytes) -> tuple[Frame, int]:
     for track, table in zip(tracks, tables, strict=False):
         width, height = (int.from_bytes(each) >> 16 for each in (track[-8:-4], track[-4:]))
         count = int.from_bytes(table[8:12])
-        if width and height and count:
+        if width and height and 0 < count <= VIDEO_FRAMES_MAX:
             return Frame(name, width, height), count
     raise MediaUnreadable(f"cannot find a video stream in '{name}'")
 

@@ -52,8 +52,9 @@ def pictures(content: bytes, numbers: Sequence[int]) -> Iterator[Image.Image]:
     try:
         with av.open(io.BytesIO(content)) as container:
             stream = container.streams.video[0]
-            if stream.width * stream.height > PIXELS_MAX:
-                raise VideoUnreadable("the pictures of the video are too large")
+            # A codec that FFmpeg does not know has no size either.
+            if stream.codec_context is None or stream.width * stream.height > PIXELS_MAX:
+                raise VideoUnreadable("the pictures of the video are too large, or of no codec")
             yield from _decoded(container, stream, numbers)
     except (av.FFmpegError, IndexError, ValueError) as exc:
         raise VideoUnreadable("the video cannot be decoded") from exc

@@ -6,10 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from daemon.sandbox.routes import TABLE
+from tests.conformance.recording import mp4
 from tests.daemon.sandbox.client import Client, jpeg, sandbox
 
 # Enough to notice what was broken just now; a long run takes thousands.
@@ -19,6 +20,7 @@ NAMES = [
     *("tags", "type", "values", "spec_id", "value", "project_id", "assignee_id", "assignee"),
     *("state", "stage", "deleted_frames", "image_quality", "frame_filter", "start_frame"),
     *("events", "target_url", "job", "issue", "position", "message", "sublabels", "deleted"),
+    *("consensus_replicas", "expiry_date", "read_only"),
     *("username", "password", "slug", "elements", "group", "rotation", "score", "segment_size"),
 ]
 SCALARS = st.one_of(
@@ -50,10 +52,14 @@ QUERIES = st.dictionaries(
             "org",
             "type",
             "number",
+            "index",
+            "quality",
+            "format",
         ]
     ),
     st.one_of(
-        st.sampled_from(["create", "update", "delete", "frame", "²", "9" * 40, "-1", "all"]),
+        st.sampled_from(["create", "update", "delete", "²", "9" * 40, "-1", "0", "all"]),
+        st.sampled_from(["frame", "chunk", "context_image", "compressed", "original"]),
         st.text(max_size=5),
         BODIES.map(json.dumps),
         st.sampled_from(['{"<": [{"var": "name"}, 1]}', '{"==": [{"var": "updated_date"}, "x"]}']),
@@ -97,3 +103,40 @@ def test_no_request_breaks_the_sandbox(
 ) -> None:
     """An exception would be the sandbox's own, and a lie about CVAT."""
     asyncio.run(play(version, calls))
+
+
+def damaged(changes: list[tuple[int, int]], length: int) -> bytes:
+    """Return a video with some bytes changed, cut off at a length."""
+    content = bytearray(mp4(64, 48, 12))
+    for place, value in changes:
+        content[place % len(content)] = value
+    return bytes(content[: length % len(content) + 1])
+
+
+async def show(content: bytes) -> list[int]:
+    """Make a task of a video, and ask for all its pictures."""
+    admin = await Client(sandbox()).login()
+    task = (await admin.post("/api/tasks", {"name": "t", "labels": [{"name": "x"}]}))["id"]
+    await admin.upload(task, {"clip.mp4": content})
+    statuses = []
+    for query in ("type=frame", "type=chunk", "type=chunk&quality=compressed", ""):
+        path = f"/api/tasks/{task}/{'data' if query else 'preview'}"
+        parts = dict(part.split("=") for part in query.split("&") if part)
+        await admin.get(path, **parts | {"number": 0} if query else {})
+        statuses.append(admin.status)
+    return statuses
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), max_size=20),
+    st.one_of(st.just(-2), st.integers(0, 2**20)),
+)
+@example([], -2)
+# The name of the codec: no decoder is found, and the stream has no size.
+@example([(mp4(64, 48, 12).index(b"avc1") + 1, 0)], -2)
+def test_a_damaged_video_is_sent_or_refused(changes: list[tuple[int, int]], length: int) -> None:
+    """FFmpeg reads what a stranger wrote; whatever it says, the answer is CVAT's."""
+    statuses = asyncio.run(show(damaged(changes, length)))
+
+    assert set(statuses) <= {200, 400, 404, 500}
