@@ -12,6 +12,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import BinaryIO, Final, Literal
 
@@ -45,7 +46,9 @@ def main() -> None:
     if sys.platform == "linux":
         _limit_memory()
         _die_with_parent()
-    os.nice(NICE)
+    # A sandbox that forbids it, as many containers do, costs the courtesy and not the work.
+    with suppress(OSError):
+        os.nice(NICE)
     # What lives until the end need not be looked at, and work is made of values without cycles.
     gc.freeze()
     gc.disable()
