@@ -70,17 +70,16 @@ def joined(authors: Iterable[Author]) -> Author:
     return Author(",".join(sorted(names)), "several" if len(names) > 1 else "webhook")
 
 
-def author_of(
-    steps: Iterable[Step], *, server: str, since_us: int, until_us: int, own: int | None = None
-) -> Author:
+def author_of(steps: Iterable[Step], *, server: str, since_us: int, until_us: int) -> Author:
     """Name the author of what changed in (since_us, until_us].
 
-    own  the user id of our own credentials: our writes are recorded as such elsewhere
+    The user of our own credentials is a sender as all others are: what we write ourselves is
+    recorded when it is written, and a person may work under the same name.
     """
     inside = {step for step in map(_hashable, steps) if since_us < step[0] <= until_us}
     if not inside or not _accounts_for_all(inside, since_us, until_us):
         return UNKNOWN
-    senders = {sender for _, _, sender, saved in inside if saved and sender != own}
+    senders = {sender for _, _, sender, saved in inside if saved}
     if not senders or None in senders:
         return UNKNOWN
     named = ",".join(f"{server}/{sender}" for sender in sorted(filter(None, senders)))

@@ -63,13 +63,8 @@ def job_members(row: Mapping[str, Any]) -> JobDiscovered:
     )
 
 
-def observe(
-    tables: Tables, server: str, job: int, reading: Reading, *, own: int | None = None
-) -> Decision:
-    """Decide what a reading tells beyond the one before; no drafts where nothing.
-
-    own  the user id of our own credentials
-    """
+def observe(tables: Tables, server: str, job: int, reading: Reading) -> Decision:
+    """Decide what a reading tells beyond the one before; no drafts where nothing."""
     stream = f"job/{server}/{job}"
     expects = versions(tables, [stream])
     row = tables.get(jobs.JOBS, server, job)
@@ -89,7 +84,7 @@ def observe(
             return Decision([Draft(stream, replaced)], expects)
         if row.condition != "thawed":
             return freeze(tables, server, reason, _dates(row), _dates_of(job, reading), expects)
-    return Decision(list(_drafts(tables, row, reading, own)), expects)
+    return Decision(list(_drafts(tables, row, reading)), expects)
 
 
 def is_frozen(tables: Tables, server: str, job: int) -> bool:
@@ -135,7 +130,7 @@ def _dates_of(job: int, reading: Reading) -> dict[str, object]:
     return {"job": job, "created": created, "updated": reading.updated_date}
 
 
-def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None) -> Iterator[Draft]:
+def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading) -> Iterator[Draft]:
     stream = f"job/{row.server}/{row.job}"
     if row.condition:
         yield Draft(stream, JobReadable())
@@ -161,7 +156,7 @@ def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None)
     )
     if not observed:
         return
-    author = UNKNOWN if baseline else _author(tables, row, reading, own)
+    author = UNKNOWN if baseline else _author(tables, row, reading)
     for fact in observed:
         yield Draft(
             stream, fact, author.actor, author.evidence, occurred_at=date_us(reading.updated_date)
@@ -188,16 +183,14 @@ def _changed_by(tables: Tables, row: jobs.JobRow, reading: Reading) -> Author:
     return changed_by(steps, server=row.server, since_us=since_us, until_us=until_us)
 
 
-def _author(tables: Tables, row: jobs.JobRow, reading: Reading, own: int | None) -> Author:
+def _author(tables: Tables, row: jobs.JobRow, reading: Reading) -> Author:
     since_us, until_us = date_us(row.observed_date), date_us(reading.updated_date)
-    return _author_between(tables, row.server, row.job, since_us, until_us, own)
+    return _author_between(tables, row.server, row.job, since_us, until_us)
 
 
-def _author_between(
-    tables: Tables, server: str, job: int, since_us: int, until_us: int, own: int | None
-) -> Author:
+def _author_between(tables: Tables, server: str, job: int, since_us: int, until_us: int) -> Author:
     steps = _steps(tables, server, job, since_us, until_us)
-    return author_of(steps, server=server, since_us=since_us, until_us=until_us, own=own)
+    return author_of(steps, server=server, since_us=since_us, until_us=until_us)
 
 
 def _steps(tables: Tables, server: str, job: int, since_us: int, until_us: int) -> Iterator[Step]:
@@ -207,14 +200,14 @@ def _steps(tables: Tables, server: str, job: int, since_us: int, until_us: int) 
         yield held.step
 
 
-def late_authors(tables: Tables, server: str, job: int, *, own: int | None = None) -> Decision:
+def late_authors(tables: Tables, server: str, job: int) -> Decision:
     """Decide who made what was recorded without an author, now that more deliveries are here."""
     stream = f"job/{server}/{job}"
     drafts = []
     for late in tables.scan(jobs.LATE, server, job):
         held = tables.get(jobs.AUTHORS, server, job, late.position)
         assert held is not None, f"{stream} observed nothing at {late.position}"
-        author = _author_between(tables, server, job, held.since_us, held.until_us, own)
+        author = _author_between(tables, server, job, held.since_us, held.until_us)
         if author.actor is not None:
             learned = ActorLearned(position=held.position, actors=tuple(author.actor.split(",")))
             drafts.append(Draft(stream, learned, author.actor, author.evidence))

@@ -39,7 +39,6 @@ class WhatChanged(Question, frozen=True, kw_only=True):
     changed and some of it is not known yet, only that is decided, and this is to be asked again.
 
     version, members, updated_date, labels  as in `Reading`
-    own  the user id of our own credentials
 
     Raises UnreadableAnnotations, and UnknownLabel where the labels are older than the body.
     """
@@ -48,11 +47,10 @@ class WhatChanged(Question, frozen=True, kw_only=True):
     members: JobDiscovered
     updated_date: str
     labels: tuple[LabelSpec, ...]
-    own: int | None = None
 
     def __call__(self, tables: Tables) -> Decision:
         reading = self.reading_of(annotations_from_wire(self.body, Schema(self.labels)))
-        decision = observe(tables, self.server, self.job, reading, own=self.own)
+        decision = observe(tables, self.server, self.job, reading)
         if not decision.drafts:
             return decision
         links = merge.identify(tables, self.server, self.job)

@@ -359,7 +359,7 @@ class Annotate:
 
         def decide(tables: Tables) -> Decision:
             ours = own_reading(tables, self.watch.server, job, reading, uploaded, before=before)
-            observed = observe(tables, self.watch.server, job, ours, own=self.watch.own)
+            observed = observe(tables, self.watch.server, job, ours)
             drafts = [
                 Draft(draft.stream, draft.fact, actor, "own write", draft.occurred_at)
                 if isinstance(draft.fact, AnnotationsObserved)

@@ -161,7 +161,6 @@ class JobWatch:
             members=job_members(after),
             updated_date=date,
             labels=labels,
-            own=self.own,
         )
 
     async def _ask(self, question: Callable[[Tables], Answer]) -> Answer:
@@ -234,9 +233,7 @@ class JobWatch:
 
     async def learn_authors(self, job: int) -> Decision:
         """Name the authors of observations that deliveries which came later account for."""
-        return await self.journal.carry_out(
-            lambda tables: late_authors(tables, self.server, job, own=self.own)
-        )
+        return await self.journal.carry_out(lambda tables: late_authors(tables, self.server, job))
 
 
 def _busy(server: str, job: int) -> JobBusy:

@@ -195,7 +195,7 @@ class Story:
 
     def look(self, **members: Any) -> Decision:
         """Decide what a look at the job tells; nothing is recorded."""
-        return observe(self.tables, "main", JOB, self.reading(**members), own=OWN)
+        return observe(self.tables, "main", JOB, self.reading(**members))
 
     def observed(self) -> list[Draft]:
         """Look and record, and know the annotations again."""

@@ -16,7 +16,7 @@ def step(at_us: int, before_us: int | None, sender: int | None, *, saved: bool =
 
 
 def who(*steps: Step, since_us: int = 0, until_us: int = 5) -> Author:
-    return author_of(steps, server="main", since_us=since_us, until_us=until_us, own=OWN)
+    return author_of(steps, server="main", since_us=since_us, until_us=until_us)
 
 
 def test_a_chain_of_saves_by_one_person_names_that_person() -> None:
@@ -61,10 +61,10 @@ def test_a_delivery_from_another_time_is_no_evidence() -> None:
     assert who(step(2, 0, BOB), step(9, 2, CAROL), since_us=0, until_us=2).actor == "main/2"
 
 
-def test_our_own_saves_name_nobody_else_and_hide_nobody() -> None:
-    """They are recorded as own writes when they are made."""
-    assert who(step(2, 0, OWN), step(5, 2, BOB)) == Author("main/2", "webhook")
-    assert who(step(5, 0, OWN)) == UNKNOWN
+def test_a_person_who_works_under_our_credentials_is_named_like_any_other() -> None:
+    """Or what she did would be credited to whoever saved beside her."""
+    assert who(step(5, 0, OWN)) == Author("main/1", "webhook")
+    assert who(step(2, 0, OWN), step(5, 2, BOB)) == Author("main/1,main/2", "several")
 
 
 def test_whoever_only_changed_the_stage_did_not_change_a_label() -> None:

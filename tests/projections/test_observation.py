@@ -21,7 +21,7 @@ from events.job import (
 from events.server import ServerChanged
 from projections import jobs, observation
 from projections.observation import late_authors, observe
-from tests.projections.story import BOB, CAROL, JOB, OWN, Story, date, drawn, facts, moved
+from tests.projections.story import BOB, CAROL, JOB, Story, date, drawn, facts, moved
 
 TEXT = AttributeSpec(name="note", id=11, default_value="none")
 CAR = LabelSpec(name="car", id=1, attributes=(TEXT,))
@@ -293,7 +293,7 @@ def test_a_reading_that_was_overtaken_freezes_nothing(story: Story) -> None:
     story.put(drawn(2))
     story.carry_out(story.look())
 
-    decision = observe(story.tables, "main", JOB, stale, own=OWN)
+    decision = observe(story.tables, "main", JOB, stale)
 
     assert decision.drafts == ()
 
@@ -308,11 +308,11 @@ def test_a_late_delivery_names_the_author_and_changes_no_event(story: Story) -> 
     position = len(story.log)
     story.deliver(1, 2, BOB)
 
-    learned = story.carry_out(late_authors(story.tables, "main", JOB, own=OWN))
+    learned = story.carry_out(late_authors(story.tables, "main", JOB))
 
     assert draft.evidence == "unknown"
     assert [one.fact for one in learned] == [ActorLearned(position=position, actors=("main/2",))]
-    assert late_authors(story.tables, "main", JOB, own=OWN).drafts == []
+    assert late_authors(story.tables, "main", JOB).drafts == []
 
 
 def test_a_late_delivery_that_leaves_a_gap_names_nobody(story: Story) -> None:
@@ -322,4 +322,4 @@ def test_a_late_delivery_that_leaves_a_gap_names_nobody(story: Story) -> None:
     story.carry_out(story.look())
     story.deliver(2, 3, BOB)
 
-    assert late_authors(story.tables, "main", JOB, own=OWN).drafts == []
+    assert late_authors(story.tables, "main", JOB).drafts == []
