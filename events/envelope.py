@@ -30,12 +30,13 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     evidence     how the actor is known
     correlation  16 bytes: the id of the work that this is part of
     causation    16 bytes: the id of the event that led to this one
+    fact         None where nobody here needs more of it than its bytes
     encoded      the fact's canonical bytes where somebody made them already
     """
 
     id: bytes
     stream: str
-    fact: Fact
+    fact: Fact | None
     occurred_at: int | None = None
     actor: str | None = None
     evidence: Evidence = "unknown"

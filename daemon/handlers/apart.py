@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,7 +31,7 @@ INLINE_BYTES_MAX: Final = 256 * 1024
 _RAISES: Final = (UnknownLabel, UnreadableAnnotations, ProjectionsFailed)
 
 
-class _Spelled(NamedTuple):
+class Spelled(NamedTuple):
     """A draft as it comes from the other process."""
 
     stream: str
@@ -42,10 +42,15 @@ class _Spelled(NamedTuple):
     occurred_at: int | None
     payload: bytes
 
+    @property
+    def encoded(self) -> Encoded:
+        """The bytes that are stored."""
+        return Encoded(self.type, self.schema, self.payload)
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _expects = msgspec.msgpack.Decoder(dict[str, int])
-_spelled = msgspec.msgpack.Decoder(_Spelled)
+_spelled = msgspec.msgpack.Decoder(Spelled)
 _question = msgspec.msgpack.Decoder(AnyQuestion)
 
 
@@ -58,25 +63,38 @@ async def decided(question: AnyQuestion, tables: Path, pool: Pool) -> Decision:
     question raises.
     """
     asked = msgspec.structs.replace(question, body=b"")
-    parts = (_name(tables), _encode(asked), question.body)
-    expects, *pieces = await pool.run(work, *parts, raises=_RAISES)
-    return Decision([await _draft(piece) for piece in pieces], _expects.decode(expects))
+    parts = (name_of(tables), _encode(asked), question.body)
+    spelled, expects = received(await pool.run(work, *parts, raises=_RAISES))
+    return Decision([await _draft(one) for one in spelled], expects)
 
 
-def _name(path: Path) -> bytes:
-    # The process does not start in our folder.
+def name_of(path: Path) -> bytes:
+    """Return a path as a part of work: the process does not start in our folder."""
     return os.fsencode(path.absolute())
 
 
-async def _draft(piece: bytes) -> Draft:
-    one = _spelled.decode(piece)
+def received(pieces: Sequence[bytes]) -> tuple[list[Spelled], dict[str, int]]:
+    """Undo `sent`; return the drafts, and the versions that they were decided on."""
+    expects, *drafts = pieces
+    return [_spelled.decode(draft) for draft in drafts], _expects.decode(expects)
+
+
+def sent(decision: Decision) -> Iterator[bytes]:
+    """Spell a decision for the process that asked."""
+    yield _encode(dict(decision.expects))
+    for draft in decision.drafts:
+        type, schema, payload = registry.encode(draft.fact)
+        who = (draft.actor, draft.evidence, draft.occurred_at)
+        yield _encode(Spelled(draft.stream, type, schema, *who, payload))
+
+
+async def _draft(one: Spelled) -> Draft:
     if len(one.payload) > INLINE_BYTES_MAX:
         fact = await asyncio.to_thread(registry.decode, one.type, one.schema, one.payload)
     else:
         fact = registry.decode(one.type, one.schema, one.payload)
         await asyncio.sleep(0)
-    encoded = Encoded(one.type, one.schema, one.payload)
-    return Draft(one.stream, fact, one.actor, one.evidence, one.occurred_at, encoded)
+    return Draft(one.stream, fact, one.actor, one.evidence, one.occurred_at, one.encoded)
 
 
 def work(parts: Sequence[bytes]) -> Iterator[bytes]:
@@ -85,12 +103,4 @@ def work(parts: Sequence[bytes]) -> Iterator[bytes]:
     question = msgspec.structs.replace(_question.decode(asked), body=body)
     with opened(Path(os.fsdecode(tables)), FOLDS) as view:
         decision = question(view)
-    yield _encode(dict(decision.expects))
-    yield from _spell(decision.drafts)
-
-
-def _spell(drafts: Iterable[Draft]) -> Iterator[bytes]:
-    for draft in drafts:
-        type, schema, payload = registry.encode(draft.fact)
-        who = (draft.actor, draft.evidence, draft.occurred_at)
-        yield _encode(_Spelled(draft.stream, type, schema, *who, payload))
+    yield from sent(decision)

@@ -243,6 +243,7 @@ class _Scan:
             store=self.store,
             projections=self.projections,
             clock=self.clock,
+            pool=self.pool,
             dry_run=self.dry_run,
             actor=self.actor,
             work=self.clock.new_id(),

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
 
 from daemon.clock import Clock
+from daemon.handlers.apart import name_of, received, sent
 from daemon.manifests.fiftyone import Metadata
 from daemon.manifests.reading import Reading
 from daemon.manifests.source import Source
-from daemon.manifests.spool import Changed, Spool
+from daemon.manifests.spool import Span, Spool
+from daemon.pool import Pool
 from daemon.ports.projections import Projections
 from daemon.ports.store import EventStore, WrongVersion
+from daemon.projector.opened import opened
 from events.dataset import (
     DatasetLabelsChanged,
     Document,
@@ -29,9 +37,11 @@ from events.dataset import (
     ScanConflictRaised,
 )
 from events.envelope import Evidence, NewEvent
-from events.registry import Fact
+from events.registry import Encoded, Fact
 from projections import scan_batch
 from projections.datasets import dataset_stream
+from projections.decision import Decision, Draft
+from projections.folds import FOLDS
 from projections.scan_batch import Batch
 from projections.tables import Tables
 
@@ -40,7 +50,20 @@ BATCH_BYTES: Final = 1 << 18
 # A run that is being worked on may move its stream between a decision and its append.
 TRIES: Final = 5
 
-Decide = Callable[[Tables], Batch]
+# Of less that changed, nothing is decided in another process.
+INLINE_BYTES_MAX: Final = 2**20
+
+
+class Decided(NamedTuple):
+    """What is to be appended if the streams still stand at these versions, and how much it does."""
+
+    facts: Sequence[Fact | Encoded]
+    versions: Mapping[str, int]
+    counts: Counter[str]
+
+
+Decide = Callable[[], Awaitable[Decided]]
+Question = Callable[[Tables], Batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +72,14 @@ class Appender:
 
     written_at  when the manifest was written, µs UTC, as its files say
     work        the id that joins the scan's events
+    pool        decides on what is large
     """
 
     source: Source
     store: EventStore
     projections: Projections
     clock: Clock
+    pool: Pool
     dry_run: bool
     actor: str | None
     work: bytes
@@ -75,28 +100,22 @@ class Appender:
             format=self.source.format,
             metadata=metadata.document,
         )
-        totals = await self._append(opening)
-        changed = batches(spool.changed())
-        while batch := await asyncio.to_thread(next, changed, None):
-            samples = [(one.sample, one.document) for one in batch]
-            bases = await self._bases([one.sample for one in batch], base_at)
-            totals += await self._append(
-                partial(
-                    scan_batch.decide_samples,
-                    dataset=dataset,
-                    samples=samples,
-                    bases=bases,
-                    scan=scan,
-                )
-            )
+        totals = await self._append(self._here(opening))
+        tables = await self._tables(spool, base_at)
+        spans = batches(spool.sizes())
+        while span := await asyncio.to_thread(next, spans, None):
+            if tables is not None:
+                decide: Decide = partial(self._apart, tables, spool.path, span, scan)
+            else:
+                decide = await self._samples(spool, span, base_at, scan)
+            totals += await self._append(decide)
         gone = spool.gone()
         while ids := list(islice(gone, BATCH_SAMPLES)):
             bases = await self._bases(ids, base_at)
-            totals += await self._append(
-                partial(
-                    scan_batch.decide_removals, dataset=dataset, samples=ids, bases=bases, scan=scan
-                )
+            question = partial(
+                scan_batch.decide_removals, dataset=dataset, samples=ids, bases=bases, scan=scan
             )
+            totals += await self._append(self._here(question))
         await self._append_whole(_scanned(self.source, metadata, reading, totals))
         return totals
 
@@ -112,6 +131,42 @@ class Appender:
             ManifestRejected(manifest=manifest, reason=reason, digest=digest, removed=removed)
         )
 
+    async def _tables(self, spool: Spool, base_at: int | None) -> Path | None:
+        """Return the file of the tables where much is to be decided on them as they are now."""
+        if base_at is not None or await asyncio.to_thread(spool.bytes) <= INLINE_BYTES_MAX:
+            return None
+        return await self.projections.file()
+
+    async def _samples(self, spool: Spool, span: Span, base_at: int | None, scan: str) -> Decide:
+        """Return how it is decided here what some samples changed."""
+        samples = await asyncio.to_thread(lambda: list(spool.changed(span)))
+        return self._here(
+            partial(
+                scan_batch.decide_samples,
+                dataset=self.source.dataset,
+                samples=samples,
+                bases=await self._bases([one.sample for one in samples], base_at),
+                scan=scan,
+            )
+        )
+
+    def _here(self, question: Question) -> Decide:
+        async def decide() -> Decided:
+            batch = await self.projections.ask(question)
+            facts = batch.facts()
+            return Decided(facts, batch.versions, tally(facts))
+
+        return decide
+
+    async def _apart(self, tables: Path, spool: Path, span: Span, scan: str) -> Decided:
+        """Decide in a process of the pool, which reads samples and tables by itself."""
+        await self.projections.file()  # They stand at the head of the log again.
+        asked = _encode(_Asked(self.source.dataset, scan, span))
+        parts = (name_of(tables), name_of(spool), asked)
+        counts, *pieces = await self.pool.run(work, *parts, long=True)
+        spelled, versions = received(pieces)
+        return Decided([one.encoded for one in spelled], versions, Counter(_counts.decode(counts)))
+
     async def _bases(self, samples: list[str], at: int | None) -> dict[str, Document] | None:
         if at is None:
             return None
@@ -119,30 +174,30 @@ class Appender:
         return await self.projections.ask(question, at=at)
 
     async def _append_whole(self, fact: Fact, *, evidence: Evidence = "manifest") -> None:
-        decide = partial(scan_batch.decide_whole, dataset=self.source.dataset, facts=[fact])
-        await self._append(decide, evidence=evidence)
+        question = partial(scan_batch.decide_whole, dataset=self.source.dataset, facts=[fact])
+        await self._append(self._here(question), evidence=evidence)
 
     async def _append(self, decide: Decide, *, evidence: Evidence = "manifest") -> Counter[str]:
         """Load, decide, append; anew when a stream moved in between."""
         for tries_left in reversed(range(TRIES)):
-            batch = await self.projections.ask(decide)
-            facts = batch.facts()
+            facts, versions, counts = await decide()
             if self.dry_run or not facts:
                 break
             try:
                 events = [self._event(fact, evidence) for fact in facts]
-                await self.store.append(events, expects=batch.versions)
+                await self.store.append(events, expects=versions)
                 break
             except WrongVersion:
                 if not tries_left:
                     raise
-        return tally(facts)
+        return counts
 
-    def _event(self, fact: Fact, evidence: Evidence) -> NewEvent:
+    def _event(self, fact: Fact | Encoded, evidence: Evidence) -> NewEvent:
         return NewEvent(
             id=self.clock.new_id(),
             stream=dataset_stream(self.source.dataset),
-            fact=fact,
+            fact=None if isinstance(fact, Encoded) else fact,
+            encoded=fact if isinstance(fact, Encoded) else None,
             occurred_at=self.written_at if evidence == "manifest" else None,
             actor=self.actor if evidence == "command" else None,
             evidence=evidence,
@@ -170,18 +225,44 @@ def tally(facts: list[Fact]) -> Counter[str]:
     return counts
 
 
-def batches(changed: Iterator[Changed]) -> Iterator[list[Changed]]:
-    """Gather samples to batches of bounded number and size; a large one stands alone."""
-    batch: list[Changed] = []
-    size = 0
-    for one in changed:
-        if batch and (len(batch) >= BATCH_SAMPLES or size + one.size > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(one)
-        size += one.size
-    if batch:
-        yield batch
+class _Asked(NamedTuple):
+    dataset: str
+    scan: str
+    span: Span
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_asked = msgspec.msgpack.Decoder(_Asked)
+_counts = msgspec.msgpack.Decoder(dict[str, int])
+
+
+def work(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """Decide on some samples in a process of the pool: counts and drafts out."""
+    tables, spooled, asked = parts
+    dataset, scan, span = _asked.decode(asked)
+    with closing(Spool(Path(os.fsdecode(spooled)))) as spool:
+        samples = list(spool.changed(span))
+    with opened(Path(os.fsdecode(tables)), FOLDS) as view:
+        batch = scan_batch.decide_samples(view, dataset, samples, bases=None, scan=scan)
+    facts = batch.facts()
+    yield _encode(dict(tally(facts)))
+    drafts = [Draft(dataset_stream(dataset), fact) for fact in facts]
+    yield from sent(Decision(drafts, batch.versions))
+
+
+def batches(sizes: Iterable[tuple[int, int]]) -> Iterator[Span]:
+    """Gather samples to spans of bounded number and size; a large one stands alone."""
+    first = last = count = size = 0
+    for nth, size_bytes in sizes:
+        if count and (count >= BATCH_SAMPLES or size + size_bytes > BATCH_BYTES):
+            yield first, last
+            count = size = 0
+        first = first if count else nth
+        last = nth
+        count += 1
+        size += size_bytes
+    if count:
+        yield first, last
 
 
 def _scanned(

@@ -49,13 +49,17 @@ class Changed(NamedTuple):
 
     sample: str
     document: Document
-    size: int
+
+
+Span = tuple[int, int]
+"""The first and the last of some samples, by their place in the manifest."""
 
 
 class Spool:
     """The file; one thread at a time."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         with _translated():
             # Each step of a scan runs on a thread of its own, one after the other.
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -99,12 +103,25 @@ class Spool:
         ).fetchone()
         return samples, gone
 
-    def changed(self) -> Iterator[Changed]:
-        """Yield the samples that are new or not as they were, in the manifest's order."""
-        rows = self._db.execute("SELECT sample, document, plain FROM changed ORDER BY nth")
+    def bytes(self) -> int:
+        """Return how much the samples are together that are new or not as they were."""
+        (size,) = self._db.execute("SELECT total(length(document)) FROM changed").fetchone()
+        return int(size)
+
+    def sizes(self) -> Iterator[tuple[int, int]]:
+        """Yield (nth, bytes) of the samples that are new or not as they were, in their order."""
+        rows = self._db.execute("SELECT nth, length(document) FROM changed ORDER BY nth")
+        for nth, size in rows:
+            yield nth, size
+
+    def changed(self, span: Span) -> Iterator[Changed]:
+        """Yield some of the samples that are new or not as they were, in the manifest's order."""
+        rows = self._db.execute(
+            "SELECT sample, document, plain FROM changed WHERE nth BETWEEN ? AND ? ORDER BY nth",
+            span,
+        )
         for sample, written, plain in rows:
-            document = orjson.loads(written) if plain else parse(written)
-            yield Changed(sample, document, len(written))
+            yield Changed(sample, orjson.loads(written) if plain else parse(written))
 
     def gone(self) -> Iterator[str]:
         """Yield the samples that were there and are not in the reading."""

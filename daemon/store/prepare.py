@@ -114,7 +114,14 @@ def _encoded(events: Sequence[NewEvent]) -> list[tuple[NewEvent, Encoded]]:
         )
     if len({event.id for event in events}) < len(events):
         raise EventRefused("two events of one append have the same id")
-    return [(_checked(event), event.encoded or registry.encode(event.fact)) for event in events]
+    return [(_checked(event), _spelled(event)) for event in events]
+
+
+def _spelled(event: NewEvent) -> Encoded:
+    if event.encoded is not None:
+        return event.encoded
+    assert event.fact is not None, "an event has a fact, its bytes, or both"
+    return registry.encode(event.fact)
 
 
 def _stored(

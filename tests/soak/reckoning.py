@@ -144,6 +144,7 @@ def needs_of(seen: Sequence[Taken]) -> Json:
     return {
         "rss_first_mib": round(statistics.median(rss_first) / 2**20, 1),
         "rss_last_mib": round(statistics.median(rss_last) / 2**20, 1),
+        "rss_mib": [round(one.rss_bytes / 2**20) for one in seen[:: max(1, len(seen) // 30)]],
         "handles_first": statistics.median(handles_first),
         "handles_last": statistics.median(handles_last),
     }

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from daemon.handlers import scan
+from daemon.handlers import scan, scan_append
+from daemon.handlers.scan import ScanReport
 from daemon.manifests import reading
+from daemon.pool import Pool, Work
+from daemon.projector import SqliteProjections
 from events.dataset import ManifestRejected
+from projections.folds import FOLDS
 from tests.daemon.handlers.scanning import World, world_of
 from tests.daemon.manifests.exports import WRITTEN_AT_S, date, export, label, sample
 from tests.fakes import heavy
@@ -18,11 +24,28 @@ from tests.fakes import heavy
 LATER_S = WRITTEN_AT_S + 60
 
 
+class Heard(Pool):
+    """A pool that counts the work that it does, by module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.works = Counter[str]()
+
+    async def run(self, work: Work, *parts: bytes, **options: Any) -> list[bytes]:
+        self.works[work.__module__] += 1
+        return await super().run(work, *parts, **options)
+
+
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     """A world in which every manifest is large."""
     monkeypatch.setattr(scan, "INLINE_BYTES_MAX", 0)
+    monkeypatch.setattr(scan_append, "INLINE_BYTES_MAX", 0)
     async with world_of(tmp_path / "birds") as world:
+        await world.projections.close()
+        path = tmp_path / "projections.db"
+        world.pool = Heard()
+        world.projections = await SqliteProjections.open(path, world.store, FOLDS)
         yield world
         await world.pool.close()
 
@@ -37,18 +60,25 @@ def birds(*labels: str) -> list[dict[str, Any]]:
 async def test_another_process_reads_the_same(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a manifest is read must not show in the log: neither what is new nor what changed."""
-    for at_s, labels in ((WRITTEN_AT_S, ("cat", "cat")), (LATER_S, ("dog", "cat", "cat"))):
-        export(world.settings.manifest, birds(*labels), at_s=at_s)
-        monkeypatch.setattr(scan, "INLINE_BYTES_MAX", 0)
-        assert (await world.scan()).outcome == "taken"
-    async with world_of(tmp_path / "birds") as other:
-        for at_s, labels in ((WRITTEN_AT_S, ("cat", "cat")), (LATER_S, ("dog", "cat", "cat"))):
-            export(other.settings.manifest, birds(*labels), at_s=at_s)
-            monkeypatch.setattr(scan, "INLINE_BYTES_MAX", 2**20)
-            await other.scan()
+    """Where a manifest is read and compared must not show in the log, nor in what is told."""
+    monkeypatch.setattr(scan_append, "BATCH_SAMPLES", 2)
 
+    async def told(world: World) -> list[ScanReport]:
+        reports = []
+        for at_s, labels in ((WRITTEN_AT_S, ("cat",) * 3), (LATER_S, ("dog", "cat") * 3)):
+            export(world.settings.manifest, birds(*labels), at_s=at_s)
+            report = await world.scan()
+            reports.append(msgspec.structs.replace(report, looked_at=None, took_s=0.0))
+        return reports
+
+    apart = await told(world)
+    for module in (scan, scan_append):
+        monkeypatch.setattr(module, "INLINE_BYTES_MAX", 2**20)
+    async with world_of(tmp_path / "birds") as other:
+        assert apart == await told(other)
+        assert [(one.added, one.labels) for one in apart] == [(3, 0), (3, 2)]
         assert world.facts() == other.facts()
+    assert world.pool.works == {reading.__name__: 2, scan_append.__name__: 5}
 
 
 async def test_what_is_wrong_is_told_as_of_a_small_one(

@@ -19,6 +19,8 @@ from daemon.manifests.spool import Before, Changed, Spool
 from projections.documents import digest
 from tests.daemon.manifests.exports import detections, export, label, metadata, oid, sample
 
+ALL = (1, 2**40)
+
 
 def never() -> bool:
     return False
@@ -100,8 +102,10 @@ def test_only_what_moved_is_kept(tmp_path: Path, spool: Spool) -> None:
 
     read(tmp_path / "birds", spool)
 
-    assert [one.sample for one in spool.changed()] == [oid(2), oid(9)]
-    assert [one.document for one in spool.changed()] == [new[1], new[3]]
+    changed = list(spool.changed(ALL))
+    assert changed == [Changed(oid(2), new[1]), Changed(oid(9), new[3])]
+    assert [nth for nth, _ in spool.sizes()] == [2, 4]
+    assert spool.bytes() == sum(size for _, size in spool.sizes()) > 0
     assert list(spool.gone()) == [oid(3)]
     assert spool.counts() == (4, 1)
 
@@ -113,7 +117,7 @@ def test_numbers_survive_the_spool(tmp_path: Path, spool: Spool) -> None:
 
     read(tmp_path / "birds", spool)
 
-    (found,) = spool.changed()
+    (found,) = spool.changed(ALL)
     again = {name: found.document[name] for name in numbers}
     assert [(value, type(value)) for value in again.values()] == [
         (value, type(value)) for value in numbers.values()
@@ -154,6 +158,8 @@ def test_batches_are_bounded_in_number_and_size() -> None:
     """One event must fit in memory many times over; a giant sample stands alone."""
     sizes = [10] * 1_200 + [BATCH_BYTES * 3] + [BATCH_BYTES // 2] * 3
 
-    found = list(batches(Changed(oid(n), {}, size) for n, size in enumerate(sizes)))
+    found = list(batches(enumerate(sizes, 1)))
 
-    assert [len(batch) for batch in found] == [BATCH_SAMPLES, BATCH_SAMPLES, 200, 1, 2, 1]
+    lengths = [last - first + 1 for first, last in found]
+    assert lengths == [BATCH_SAMPLES, BATCH_SAMPLES, 200, 1, 2, 1]
+    assert [first for first, _ in found[1:]] == [last + 1 for _, last in found[:-1]]
