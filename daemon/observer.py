@@ -214,12 +214,18 @@ class Observer:
                 await self.clock.sleep(self.debounce_s)
             self._asked.clear()
             try:
-                seen = await self._jobs(earlier(cursor, POLL_OVERLAP_S))
+                cursor = await self.poll(cursor)
             except CvatError as exc:
                 log.warning("poll_failed", server=self.watch.server, **trouble(exc))
-                continue
-            await self._hint_changed(seen)
-            cursor = latest([cursor, *seen.values()], self.clock.now_us())
+
+    async def poll(self, cursor: str) -> str:
+        """Ask once what changed since a date, "" for all; return the date to go on from.
+
+        Raises CvatError.
+        """
+        seen = await self._jobs(earlier(cursor, POLL_OVERLAP_S))
+        await self._hint_changed(seen)
+        return latest([cursor, *seen.values()], self.clock.now_us())
 
     async def _sweep(self) -> None:
         """Compare all jobs with what was recorded, at start and from time to time."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Final
 
+import orjson
+
 # Texts that become, in the JSON, what no value of Python is written as.
 RAW: Final = {
     '"@@1e400@@"': "1e400",
@@ -34,8 +36,7 @@ Place = tuple[Any, Any]  # a container, and a key or index in it
 
 def hostile_json(rng: Rng, document: Any) -> bytes:
     """Return a document changed in a few places, written as JSON, and perhaps damaged."""
-    document = json.loads(json.dumps(document))
-    holder = [document]
+    holder = [_copied(document)]
     for _ in range(rng.randint(0, CHANGES_MAX)):
         rng.choice(_CHANGES)(rng, holder)
     text = json.dumps(holder[0])
@@ -43,6 +44,11 @@ def hostile_json(rng: Rng, document: Any) -> bytes:
         text = text.replace(mark, raw)
     body = text.encode()
     return rng.choice(_DAMAGES)(rng, body) if rng.random() < 0.25 else body
+
+
+def _copied(document: Any) -> Any:
+    """Return a copy of what JSON can hold, and orjson write: recorded documents all are."""
+    return orjson.loads(orjson.dumps(document))
 
 
 def hostile_bytes(rng: Rng) -> bytes:

@@ -22,9 +22,10 @@ from unittest.mock import Mock
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import StreamReader
-from aiohttp.test_utils import make_mocked_request
-from multidict import CIMultiDict
+from aiohttp.web_urldispatcher import UrlMappingMatchInfo
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from config.settings import Dataset as DatasetSettings
@@ -71,11 +72,18 @@ BODY_BYTES_MAX: Final = 1 << 20
 SCANNED: Final = 10
 
 
+class _LateClock(SystemClock):
+    """Shows a time behind all dates of sound inputs: what lies ahead of it is hostile."""
+
+    def now_us(self) -> int:
+        return super().now_us() + 365 * 86_400 * 1_000_000
+
+
 class Log:
     """A log in memory, and all folds over it."""
 
     def __init__(self) -> None:
-        self.clock: Clock = SystemClock()
+        self.clock: Clock = _LateClock()
         self.store = MemoryStore(self.clock)
         self.projections = InlineProjections(self.store, FOLDS)
         self.journal = Journal(self.store, self.projections, self.clock)
@@ -153,7 +161,9 @@ class Webhooks(Target):
 class _Made:
     """What a request holds and the handler does not look at, made once: it takes a millisecond."""
 
-    app, writer, protocol, transport = Mock(), Mock(), Mock(_reading_paused=False), Mock()
+    writer, task, protocol = Mock(), Mock(), Mock(_reading_paused=False)
+    route = UrlMappingMatchInfo({"server": "main"}, Mock())
+    url = URL("http://127.0.0.1:8787/webhooks/cvat/main")
 
 
 _MADE: Final = _Made()
@@ -163,20 +173,25 @@ def _request(rng: Rng, body: bytes) -> web.Request:
     signature = sign(body, SECRET)
     if rng.random() < 0.05:
         signature = rng.choice(("", "sha256=", signature[:-1], signature.upper(), "x" * 9_000))
-    content = StreamReader(_MADE.protocol, 2**16, loop=asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    content = StreamReader(_MADE.protocol, 2**16, loop=loop)
     content.feed_data(body)
     content.feed_eof()
-    return make_mocked_request(
-        "POST",
-        "/webhooks/cvat/main",
-        headers={SIGNATURE_HEADER: signature},
-        match_info={"server": "main"},
-        payload=content,
-        app=_MADE.app,
-        writer=_MADE.writer,
-        protocol=_MADE.protocol,
-        transport=_MADE.transport,
+    headers = CIMultiDictProxy(CIMultiDict({SIGNATURE_HEADER: signature}))
+    head = RawRequestMessage(
+        "POST", _MADE.url.path, HttpVersion11, headers, (), False, None, False, False, _MADE.url
     )
+    request = web.Request(
+        head,
+        content,
+        _MADE.protocol,
+        _MADE.writer,
+        _MADE.task,
+        loop,
+        client_max_size=BODY_BYTES_MAX,
+    )
+    request._match_info = _MADE.route
+    return request
 
 
 class Manifests(Target):
@@ -278,7 +293,7 @@ class Answers(Target):
     async def begin(self) -> None:
         self.log = Log()
         self.session = _Session()
-        self.date = 0
+        self.date, self.cursor = 0, ""
         config = ServerConfig(
             name="main",
             url="http://cvat.test",
@@ -296,7 +311,8 @@ class Answers(Target):
 
     async def one(self, rng: Rng) -> str:
         self._answer(rng)
-        work = rng.choice((self._look, self._look, self._look, self._sweep, self._round))
+        works = (self._look, self._look, self._look, self._sweep, self._poll, self._round)
+        work = rng.choice(works)
         try:
             ended = await work(rng)
         except SyncError as exc:
@@ -313,13 +329,14 @@ class Answers(Target):
         """Let the server answer soundly, but for one or two kinds of request."""
         self.date += 1
         sound = {path: rng.choice(documents) for path, documents in SOUND.items()}
-        sound["/api/jobs/N"] = {**sound["/api/jobs/N"], "updated_date": self._later()}
+        document, _ = sound["/api/jobs/N"]
+        sound["/api/jobs/N"] = _spelled({**document, "updated_date": self._later()})
         hurt = rng.sample(list(sound), rng.randint(1, 2))
         if rng.random() < 0.5:
             hurt = [rng.choice(("/api/jobs/N", "/api/labels", "/api/jobs/N/annotations"))]
         self.session.bodies = {
-            path: hostile(rng, document) if path in hurt else json.dumps(document).encode()
-            for path, document in sound.items()
+            path: hostile(rng, document) if path in hurt else spelled
+            for path, (document, spelled) in sound.items()
         }
 
     def _later(self) -> str:
@@ -331,6 +348,10 @@ class Answers(Target):
     async def _sweep(self, rng: Rng) -> str:
         await self.observer.sweep()
         return "swept"
+
+    async def _poll(self, rng: Rng) -> str:
+        self.cursor = await self.observer.poll(self.cursor)
+        return "polled"
 
     async def _round(self, rng: Rng) -> str:
         match rng.randrange(5):
@@ -409,7 +430,17 @@ def _label_ids(document: Any) -> set[int]:
     return {item["label_id"] for many in ("tags", "shapes", "tracks") for item in document[many]}
 
 
-SOUND: Final = _matching()
+Sound = tuple[Any, bytes]
+
+
+def _spelled(document: Any) -> Sound:
+    return document, json.dumps(document).encode()
+
+
+# Spelled once: most of what a server answers is sound, whatever the input.
+SOUND: Final[dict[str, tuple[Sound, ...]]] = {
+    path: tuple(map(_spelled, documents)) for path, documents in _matching().items()
+}
 JOB: Final = 7
 
 
