@@ -12,10 +12,10 @@ import asyncio
 import json
 import sys
 
-from benchmarks import ack, append, fold, growth, rebuild, size, sync
+from benchmarks import ack, append, command, fold, growth, rebuild, size, sync
 from benchmarks.pairs import Figure
 
-MEASURES = (append, fold, rebuild, size, ack, growth, sync)
+MEASURES = (append, fold, rebuild, size, ack, growth, sync, command)
 
 
 async def main(*, quick: bool) -> None:

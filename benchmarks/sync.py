@@ -41,11 +41,11 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
             job = await labelled_task(http, boxes=20)
             config = Path(folder) / "labeltrail.toml"
             config.write_text(SETTINGS.format(folder=folder, url=sandbox.url, secret=SECRET))
-            async with _labeltrail(config, "serve") as serve:
-                await _until(serve.stderr, b'"serving"')
+            async with labeltrail(config, "serve") as serve:
+                await until(serve.stderr, b'"serving"')
                 await _run(config, "hook", "install", str(job.project))
-                async with _labeltrail(config, "log", "-f", "--json") as log:
-                    await _until(log.stdout, b"AnnotationsObserved")
+                async with labeltrail(config, "log", "-f", "--json") as log:
+                    await until(log.stdout, b"AnnotationsObserved")
                     waits = [await _save(job, http, log.stdout) for _ in range(saves)]
     return {"sync_p50_s": {"s": round(statistics.median(waits), 2)}}
 
@@ -53,23 +53,25 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
 async def _save(job: Any, http: aiohttp.ClientSession, lines: Any) -> float:
     began = time.perf_counter()
     await job.move(http)
-    await _until(lines, b"AnnotationsObserved")
+    await until(lines, b"AnnotationsObserved")
     return time.perf_counter() - began
 
 
-async def _until(lines: Any, wanted: bytes) -> None:
+async def until(lines: Any, wanted: bytes) -> None:
+    """Read what a process says until it says so."""
     async with asyncio.timeout(60):
         while wanted not in (line := await lines.readline()):
             assert line, f"the process ended before it said {wanted!r}"
 
 
 async def _run(config: Path, *arguments: str) -> None:
-    async with _labeltrail(config, *arguments) as command:
+    async with labeltrail(config, *arguments) as command:
         assert await command.wait() == 0, json.dumps(arguments)
 
 
 @asynccontextmanager
-async def _labeltrail(config: Path, *arguments: str) -> Any:
+async def labeltrail(config: Path, *arguments: str) -> Any:
+    """Run a command as a process of its own, which ends with the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "daemon", *arguments, "--config", str(config)),
