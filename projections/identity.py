@@ -2,135 +2,52 @@
 
 Methods, surest first. CVAT never gives an id of its own twice, so an id that still stands for a
 label decides; `label_id` decides for annotations with a new id; class and exact place for those
-that have neither, or a copied one. What is left is new. One label, one annotation: of several that
-claim the same label the one that looks most like it is it, the others are copies.
+that have neither, or a copied one; the best assignment (`projections.assignment`) for those that
+came with the save that the label went with, and lie elsewhere. What is left is new. One label, one
+annotation: of several that claim the same label the one that looks most like it is it, the others
+are copies.
 
-Where several look alike the pairing is a guess. It does no harm to the values, which are the same;
-but who gave them is another question, so each such guess is told as a doubt.
+Where several look alike the choice is a guess, and is told as a doubt (`projections.rivals`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
 
-from events.annotations import Kind
-from events.run import LinkMethod
+from projections.assignment import Box, assign
 from projections.facets import Facets
-from projections.jobs import AnnotationRow
-from projections.runs import Address, TrackedRow
+from projections.matching import Candidate, Doubt, Key, Known, Matching
+from projections.rivals import pair
+from projections.runs import Address
 
-# Two geometries are the same within this many pixels.
-GEOMETRY_TOLERANCE_PX = 1e-3
-# Rivals that are compared each with each; more of them are taken one block after the other.
-RIVALS_MAX = 100
-CONFIDENCE: dict[LinkMethod, float] = {
-    "cvat id": 1.0,
-    "label_id": 1.0,
-    "exact geometry": 0.9,
-}
-Key = tuple[Kind, int]
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One annotation of the job.
-
-    sample  whose frame it is on
-    facets  what of it the field that its class belongs to can hold
-    sign    its `label_id`, "" for none
-    claim   the label that its `label_id` names, tracked in this job or in another one
-    """
-
-    row: AnnotationRow
-    sample: str
-    facets: Facets
-    sign: str
-    claim: TrackedRow | None
-
-    @property
-    def key(self) -> Key:
-        """The annotation's key in its job."""
-        return self.row.kind, self.row.id
-
-
-@dataclass(frozen=True)
-class Known:
-    """One label that is tracked in the job.
-
-    row    what the run agreed on
-    last   its facets as last shown by an annotation that stood for it, also one that is gone now
-    there  whether that was not merged away since
-    signs  each `label_id` that leads to it: its own, and the one that its annotation carried, which
-           is another label's where it began as a copy
-    """
-
-    row: TrackedRow
-    last: Facets
-    there: bool
-    signs: frozenset[str] = frozenset()
-
-
-class Match(NamedTuple):
-    """A label and the annotation that stands for it."""
-
-    label: TrackedRow
-    candidate: Candidate
-    method: LinkMethod
-    confidence: float
-
-
-class Doubt(NamedTuple):
-    """What else an annotation may be, for all that anybody can see.
-
-    labels  each label that it may stand for; none: there were too many to compare
-    new     whether it may have been drawn since, and stand for none of them
-    """
-
-    labels: tuple[TrackedRow, ...] = ()
-    new: bool = False
-
-
-@dataclass
-class Matching:
-    """The whole of a job: linked labels, labels without annotation, annotations without label."""
-
-    found: dict[Address, Match] = field(default_factory=dict)
-    missing: list[TrackedRow] = field(default_factory=list)
-    new: list[Candidate] = field(default_factory=list)
-    doubts: dict[Key, Doubt] = field(default_factory=dict)
-
-    def link(self, label: TrackedRow, candidate: Candidate, method: LinkMethod) -> None:
-        """Let the label stand for the annotation."""
-        self.found[label.address] = Match(label, candidate, method, CONFIDENCE[method])
-
-
-def same_facet(name: str, left: Any, right: Any) -> bool:
-    """Tell whether two values of a facet are the same; geometry within a tolerance."""
-    if name == "geometry" and left is not None and right is not None:
-        return len(left) == len(right) and all(
-            abs(a - b) <= GEOMETRY_TOLERANCE_PX for a, b in zip(left, right, strict=True)
-        )
-    return bool(left == right)
+# Pairs of boxes that one look may weigh for the best assignment, 8 bytes each some times over. The
+# boxes of a class on an image that would go beyond it are left alone: the old ones are deleted, the
+# others are new, and the log says so.
+PAIRS_MAX = 1_000_000
+BOX_NUMBERS = 4
+CONFIDENCE_DIGITS = 3
+# Facets that say where to look, not how alike two boxes are.
+GATES = ("exists", "class", "geometry")
 
 
 def match(
     candidates: Iterable[Candidate],
     tracked: Mapping[Address, Known],
     held: Mapping[Key, Address],
+    date_us: Callable[[int], int],
 ) -> Matching:
     """Match the annotations of one job with the labels that are tracked in it.
 
-    held  (kind, id) → the label that the annotation stood for so far
+    held     (kind, id) → the label that the annotation stood for so far
+    date_us  position of an observation → the server's date of it, µs since 1970 UTC
     """
     result = Matching()
     left = _by_id(result, candidates, tracked, held)
     left = _by_sign(result, left, tracked)
     left = _by_claim(result, left, tracked)
-    result.new = _by_place(result, left, tracked)
+    left = _by_place(result, left, tracked)
+    result.new = _by_assignment(result, left, tracked, date_us)
     result.missing = [
         known.row for address, known in tracked.items() if address not in result.found
     ]
@@ -162,7 +79,7 @@ def _by_sign(
     for known in _open(result, tracked):
         for sign in known.signs:
             bearers[known.row.sample, sign].append(known)
-    return _pair(result, candidates, bearers, lambda one: (one.sample, one.sign), "label_id")
+    return pair(result, candidates, bearers, lambda one: (one.sample, one.sign), "label_id")
 
 
 def _by_claim(
@@ -175,7 +92,7 @@ def _by_claim(
         for label in claimed.values()
         if label.address not in tracked
     }
-    return _pair(
+    return pair(
         result,
         candidates,
         bearers,
@@ -195,14 +112,74 @@ def _by_place(
     for known in _open(result, tracked):
         if known.there:
             lying[_place(known.row.sample, known.last)].append(known)
-    left = _pair(
+    left = pair(
         result, candidates, lying, lambda one: _place(one.sample, one.facets), "exact geometry"
     )
     for label, candidate, method, _ in result.found.values():
         if method == "exact geometry" and candidate.row.kind == "tag":
-            doubt = result.doubts.get(candidate.key, Doubt((label,)))
-            result.doubts[candidate.key] = doubt._replace(new=True)
+            labels, _ = result.doubts.get(candidate.key, Doubt((label,)))
+            result.doubts[candidate.key] = Doubt(labels, new=bool(labels))
     return left
+
+
+def _by_assignment(
+    result: Matching,
+    candidates: list[Candidate],
+    tracked: Mapping[Address, Known],
+    date_us: Callable[[int], int],
+) -> list[Candidate]:
+    """Link boxes that came with boxes that went; return the candidates that are left."""
+    went: defaultdict[Hashable, list[Known]] = defaultdict(list)
+    for known in _open(result, tracked):
+        if known.there and known.went and _is_box(known.last):
+            went[known.row.sample, known.last.get("class")].append(known)
+    came: defaultdict[Hashable, list[Candidate]] = defaultdict(list)
+    for one in candidates:
+        # A copy of another label, wherever it is pasted, says itself what it is.
+        if one.claim is None and one.is_rectangle and _is_box(one.facets):
+            came[one.sample, one.facets.get("class")].append(one)
+    room = PAIRS_MAX
+    linked: set[Key] = set()
+    for group in filter(went.__contains__, came):
+        pairs = len(went[group]) * len(came[group])
+        if pairs <= room:
+            room -= pairs
+            linked |= _assign(result, went[group], came[group], date_us)
+    return [one for one in candidates if one.key not in linked]
+
+
+def _assign(
+    result: Matching,
+    went: Sequence[Known],
+    came: Sequence[Candidate],
+    date_us: Callable[[int], int],
+) -> set[Key]:
+    """Link boxes of one class on one image; return the keys that were linked.
+
+    Each may be another one all the same: drawn where the old one was deleted.
+    """
+    linked: set[Key] = set()
+    old = [_box(known.last, date_us(known.went)) for known in went]
+    new = [_box(one.facets, date_us(one.row.added)) for one in came]
+    for choice in assign(old, new):
+        candidate = came[choice.came]
+        alike = tuple(went[place].row for place in choice.alike)
+        result.doubts[candidate.key] = Doubt(alike, new=True)
+        if choice.went is not None:
+            label, likeness = went[choice.went].row, round(choice.likeness, CONFIDENCE_DIGITS)
+            result.link(label, candidate, "assignment", likeness)
+            linked.add(candidate.key)
+    return linked
+
+
+def _is_box(facets: Facets) -> bool:
+    return len(facets.get("geometry") or ()) == BOX_NUMBERS
+
+
+def _box(facets: Facets, at_us: int) -> Box:
+    x0, y0, x1, y1 = facets["geometry"]
+    others = {name: value for name, value in facets.items() if name not in GATES}
+    return Box((x0, y0, x1, y1), others, at_us)
 
 
 def _place(sample: str, facets: Facets) -> Hashable:
@@ -213,107 +190,3 @@ def _place(sample: str, facets: Facets) -> Hashable:
 def _open(result: Matching, tracked: Mapping[Address, Known]) -> Iterable[Known]:
     """Yield the labels that no annotation stands for yet."""
     return (known for address, known in tracked.items() if address not in result.found)
-
-
-def _pair(
-    result: Matching,
-    candidates: Sequence[Candidate],
-    bearers: Mapping[Hashable, Sequence[Known]],
-    sign_of: Callable[[Candidate], Hashable],
-    method: LinkMethod,
-) -> list[Candidate]:
-    """Link those that bear one sign, one to one; return the candidates that are left."""
-    rivals: defaultdict[Hashable, deque[Candidate]] = defaultdict(deque)
-    for candidate in candidates:
-        if (sign := sign_of(candidate)) in bearers:
-            rivals[sign].append(candidate)
-    linked: set[Key] = set()
-    for sign, some in rivals.items():
-        free = deque(k for k in bearers[sign] if k.row.address not in result.found)
-        if len(some) == len(free) == 1:
-            result.link(free[0].row, some[0], method)
-            linked.add(some[0].key)
-        else:
-            linked |= _pair_rivals(result, some, free, method)
-    return [candidate for candidate in candidates if candidate.key not in linked]
-
-
-def _pair_rivals(
-    result: Matching, some: deque[Candidate], free: deque[Known], method: LinkMethod
-) -> set[Key]:
-    """Link candidates with labels as long as there are both; return the keys that were linked."""
-    linked: set[Key] = set()
-    countless = max(len(some), len(free)) > RIVALS_MAX
-    while some and free:
-        block = _Block(_take(some), _take(free))
-        linked |= block.link(result, method)
-        left = [one for one in block.candidates if one.key not in linked]
-        some.extendleft(reversed(left))
-        free.extendleft(k for k in reversed(block.labels) if k.row.address not in result.found)
-        if countless:
-            result.doubts |= dict.fromkeys((one.key for one in block.candidates), Doubt())
-    return linked
-
-
-def _take(items: deque[Item]) -> list[Item]:
-    return [items.popleft() for _ in range(min(len(items), RIVALS_MAX))]
-
-
-_Unlike = tuple[bool, int]
-_NOBODY: _Unlike = (True, 1 << 62)
-
-
-class _Block:
-    """Candidates and labels that bear one sign; how unlike each is to each."""
-
-    def __init__(self, candidates: Sequence[Candidate], labels: Sequence[Known]) -> None:
-        self.candidates = candidates
-        self.labels = labels
-        self.unlike: dict[tuple[Key, Address], _Unlike] = {
-            (one.key, known.row.address): (not known.there, _differences(one.facets, known.last))
-            for one in candidates
-            for known in labels
-        }
-
-    def link(self, result: Matching, method: LinkMethod) -> set[Key]:
-        """Link those that look most alike first; return the keys that were linked."""
-        by_key = {one.key: one for one in self.candidates}
-        rows = {known.row.address: known.row for known in self.labels}
-        mine: dict[Key, _Unlike] = {}
-        its: dict[Address, _Unlike] = {}
-        for (key, address), unlike in sorted(
-            self.unlike.items(), key=lambda item: (item[1], item[0])
-        ):
-            if key not in mine and address not in its:
-                mine[key] = its[address] = unlike
-                result.link(rows[address], by_key[key], method)
-        result.doubts |= self._doubts(mine, its)
-        return set(mine)
-
-    def _doubts(
-        self, mine: Mapping[Key, _Unlike], its: Mapping[Address, _Unlike]
-    ) -> dict[Key, Doubt]:
-        """Tell where another pairing would be no worse for either.
-
-        mine, its  how unlike a candidate, a label is to what it was linked with
-        """
-        may_be: defaultdict[Key, list[TrackedRow]] = defaultdict(list)
-        for known in self.labels:
-            address = known.row.address
-            for one in self.candidates:
-                most = min(mine.get(one.key, _NOBODY), its.get(address, _NOBODY))
-                if self.unlike[one.key, address] <= most:
-                    may_be[one.key].append(known.row)
-        contested = {
-            label.address for key, some in may_be.items() if key not in mine for label in some
-        }
-        found = {
-            key: Doubt(tuple(some), any(label.address in contested for label in some))
-            for key, some in may_be.items()
-        }
-        return {key: doubt for key, doubt in found.items() if doubt.new or len(doubt.labels) > 1}
-
-
-def _differences(left: Facets, right: Facets) -> int:
-    names = left.keys() | right.keys()
-    return sum(not same_facet(name, left.get(name), right.get(name)) for name in names)

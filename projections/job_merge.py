@@ -13,9 +13,10 @@ from events.run import FieldSchema, Frame
 from projections import jobs, runs
 from projections.attribution import UNKNOWN, Author
 from projections.codec.fiftyone import merged_facets
-from projections.identity import Candidate, Key, Known, Matching, match, same_facet
+from projections.identity import match
 from projections.label_fields import LABELS
 from projections.label_schema import LABEL_ID
+from projections.matching import Candidate, Key, Known, Matching, same_facet
 from projections.runs import Address, RunJobRow, RunRow, TrackedRow
 from projections.tables import Tables
 
@@ -43,7 +44,7 @@ class JobMerge:
             for part in self.tables.scan(runs.PARTS, self.job.server, self.job.job)
         }
         self.tracked = {label.address: self._known(label) for label in self._labels()}
-        self.matching = match(self._candidates(), self.tracked, held)
+        self.matching = match(self._candidates(), self.tracked, held, self._date_us)
 
     def _labels(self) -> Iterator[TrackedRow]:
         """Yield the labels that are tracked in this job."""
@@ -61,7 +62,9 @@ class JobMerge:
         target = self.run.field(label.field)
         last = merged_facets(was.annotation, target) if was else label.seen
         signs = {label.label, _sign_of(was.annotation) if was else ""} - {""}
-        return Known(label, last, there=not _is_gone(label, was), signs=frozenset(signs))
+        went = was.position if isinstance(was, jobs.RemovedRow) else 0
+        there = not _is_gone(label, was)
+        return Known(label, last, there=there, signs=frozenset(signs), went=went)
 
     def was(self, label: TrackedRow) -> Row | None:
         """Return the annotation that stood for a label so far, also where it is gone."""
@@ -159,6 +162,10 @@ class JobMerge:
         """Return who removed the annotations of a label."""
         gone = [row for part in label.parts if (row := self._removed(label, part.kind, part.id))]
         return self.author_at(max(row.position for row in gone)) if gone else UNKNOWN
+
+    def _date_us(self, position: int) -> int:
+        row = self.tables.get(jobs.AUTHORS, self.job.server, self.job.job, position)
+        return 0 if row is None else row.until_us
 
     def token(self, *told: object) -> str:
         """Return a short id for something of this job: the same for the same."""

@@ -42,9 +42,9 @@ from projections.codec.fiftyone import (
 )
 from projections.decision import Decision, Draft
 from projections.facets import ATTRIBUTE, Facets
-from projections.identity import Candidate, same_facet
 from projections.job_merge import JobMerge
 from projections.label_fields import LABELS
+from projections.matching import Candidate, same_facet
 from projections.runs import Address, TrackedRow
 from projections.streams import versions
 from projections.tables import Tables

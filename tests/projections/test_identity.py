@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections import Counter
+from typing import Any
 
+import msgspec
+import pytest
+
+from events.annotations import Shape
 from events.run import LabelsLinked, LabelsMerged, Link
 from projections import identity, merge, runs
+from projections.matching import same_facet
+from projections.rivals import RIVALS_MAX
 from projections.upload import FieldRequest
 from tests.projections.story import (
+    BOB,
+    CAROL,
     JOB,
     Story,
     box,
@@ -253,7 +262,7 @@ def test_hostile_masses_of_copies_cost_no_more_than_their_number() -> None:
 
     assert len(links) == len(copies)
     assert [link.label for link in links if link.method == "label_id"] == [oid(10)]
-    assert len(copies) > identity.RIVALS_MAX
+    assert len(copies) > RIVALS_MAX
 
 
 def test_the_same_id_in_two_fields_leads_to_the_field_of_the_class() -> None:
@@ -273,9 +282,124 @@ def test_the_same_id_in_two_fields_leads_to_the_field_of_the_class() -> None:
     assert story.merged() == []
 
 
+# Id, label_id and place lost at once
+
+
+def redrawn(shape: Shape, number: int, by_px: float = 4.0, **members: Any) -> Shape:
+    """Return a box as a tool saves it that knows neither ids nor `label_id`, a little off."""
+    lost: Shape = renumbered(moved(shape, by_px), number, label_id="")
+    return msgspec.structs.replace(lost, **members)
+
+
+def test_what_lost_id_label_id_and_place_in_one_save_is_known_by_the_best_assignment() -> None:
+    """The label keeps its address, and all that CVAT never saw of it."""
+    story = told()
+    shape = story.shape(1)
+    before = story.document(10)
+    story.put(redrawn(shape, 9), gone=[shape])
+
+    [link] = linked(story)
+    drafts = story.merged()
+
+    assert (link.label, link.method) == (oid(10), "assignment")
+    # Of 50 × 50 pixels 46 × 46 are in both.
+    assert link.confidence == round(46**2 / (2 * 50**2 - 46**2), 3)
+    [edit] = [edit for fact in facts(drafts, LabelsMerged) for edit in fact.edits]
+    assert (edit.operation, list(edit.facets)) == ("changed", ["geometry"])
+    assert drafts[0].actor == f"main/{BOB}"
+    after = story.document(10)
+    assert before is not None
+    assert after is not None
+    assert {**after, "bounding_box": None} == {**before, "bounding_box": None}
+
+
+def test_a_save_that_a_look_splits_is_one_save() -> None:
+    """Deleted at one look, there again at the next one."""
+    story = told()
+    shape = story.shape(1)
+    story.put(gone=[shape])
+    story.observed()
+    story.put(redrawn(shape, 9))
+
+    assert [link.method for link in linked(story)] == ["assignment"]
+
+
+def test_what_is_drawn_long_after_something_was_deleted_there_is_new() -> None:
+    """Nothing was loaded meanwhile, so the dataset holds the old one still."""
+    story = told()
+    shape = story.shape(1)
+    story.put(gone=[shape])
+    story.observed()
+    story.second += 100
+    story.put(redrawn(shape, 9))
+
+    assert [link.method for link in linked(story)] == ["new"]
+
+
+def test_another_class_in_the_place_of_a_deleted_box_is_another_object() -> None:
+    """An edit would hand all that the dataset knows of the car on to the bus."""
+    story = told()
+    shape = story.shape(1)
+    story.put(redrawn(shape, 9, label="bus"), gone=[shape])
+
+    drafts = story.merged()
+
+    edits = [edit for fact in facts(drafts, LabelsMerged) for edit in fact.edits]
+    assert [edit.operation for edit in edits] == ["removed", "added"]
+
+
+def test_a_copy_that_is_pasted_near_a_deleted_box_stays_a_copy() -> None:
+    """Its `label_id` says whose."""
+    story = told(10, 11)
+    first, second = story.shape(1), moved(story.shape(2), 6.0)
+    story.put(second)
+    story.merged()
+    story.put(renumbered(moved(first, 5.0), 9), gone=[second])
+
+    [link] = linked(story)
+
+    assert (link.method, link.copied_from) == ("new", oid(10))
+
+
+def test_an_ellipse_near_a_deleted_box_is_none() -> None:
+    """It has four numbers, too: a centre and two radii."""
+    story = told()
+    shape = story.shape(1)
+    story.put(redrawn(shape, 9, type="ellipse"), gone=[shape])
+
+    assert linked(story) == []
+
+
+def test_who_drew_a_box_that_may_be_another_one_is_told_with_whoever_may_have() -> None:
+    """Bob drew it; Carol redrew it, or deleted it and drew one of her own there."""
+    story = told()
+    story.put(drawn(8), by=BOB)
+    story.observed()
+    story.put(redrawn(drawn(8), 9, by_px=2.0), gone=[drawn(8)], by=CAROL)
+
+    [draft] = story.merged()
+
+    assert (draft.actor, draft.evidence) == (f"main/{BOB},main/{CAROL}", "several")
+
+
+def test_more_pairs_than_can_be_weighed_are_deleted_and_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is past the limit is in the log as what it looks like; what fits is known again."""
+    monkeypatch.setattr(identity, "PAIRS_MAX", 5)
+    story = told(10, 11, 12)
+    old = list(story.shown.values())
+    new = [redrawn(story.shape(one.id), one.id + 20) for one in old]
+    story.put(*new, gone=old)
+
+    methods = Counter(link.method for link in linked(story))
+
+    assert methods == {"new": 3, "assignment": 1}
+
+
 def test_geometry_of_another_length_is_another_geometry() -> None:
     """A polygon may gain a corner."""
-    assert not identity.same_facet("geometry", [1.0, 2.0], [1.0, 2.0, 3.0])
-    assert not identity.same_facet("geometry", None, [1.0])
-    assert identity.same_facet("geometry", [1.0], [1.0005])
-    assert not identity.same_facet("rotation", 1.0, 1.0005)
+    assert not same_facet("geometry", [1.0, 2.0], [1.0, 2.0, 3.0])
+    assert not same_facet("geometry", None, [1.0])
+    assert same_facet("geometry", [1.0], [1.0005])
+    assert not same_facet("rotation", 1.0, 1.0005)

@@ -7,7 +7,7 @@ import pytest
 
 from events.annotations import Annotation
 from events.run import LabelQuarantined
-from projections import identity
+from projections import rivals
 from projections.decision import Draft
 from projections.runs import PARTS
 from projections.upload import FieldRequest
@@ -188,7 +188,7 @@ def test_of_more_doubles_than_are_compared_nobody_is_named_and_none_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They are linked one to one, block after block."""
-    monkeypatch.setattr(identity, "RIVALS_MAX", 3)
+    monkeypatch.setattr(rivals, "RIVALS_MAX", 3)
     story = told()
     story.put(*(drawn(number) for number in range(10, 17)), by=BOB)
     story.observed()

@@ -15,6 +15,8 @@ from tests.simulation.truth import Key
 from tests.simulation.world import CLASSES, HEIGHT_PX, KINDS, WEATHER, WIDTH_PX, World
 
 PAUSE_MAX_S = 5.0
+# Part of a box's width and height: what is left in common is 0.68 of both and more.
+SHIFT_MAX = 0.1
 EMPTY: Mapping[str, list[Any]] = {"tags": [], "shapes": [], "tracks": []}
 
 
@@ -48,6 +50,8 @@ class Annotator:
                     await self._undo(job)
                 case dice if dice < 0.20:
                     await self._set_state(job)
+                case dice if dice < 0.30 and self.world.careless:
+                    await self._renumber(job, careless=True)
                 case _:
                     await self._save(job)
 
@@ -181,10 +185,16 @@ class Annotator:
 
     # Whole jobs
 
-    async def _renumber(self, job: int) -> None:
-        """Save the job whole, without ids: all get new ones."""
-        self.world.counts["edit: renumber"] += 1
+    async def _renumber(self, job: int, *, careless: bool = False) -> None:
+        """Save the job whole, without ids: all get new ones.
+
+        careless  with a tool that knows nothing of `label_id`, and places boxes anew
+        """
+        self.world.counts["edit: redraw" if careless else "edit: renumber"] += 1
         held = await self._open(job)
+        if careless:
+            for key, item in held.items():
+                self._lose_sight(job, key, item)
         order = [[key for key in held if key[0] == kind] for kind in KINDS.values()]
         body = {
             plural: [{k: v for k, v in held[key].items() if k != "id"} for key in keys]
@@ -196,6 +206,14 @@ class Annotator:
             return dict(zip(new, [key for keys in order for key in keys], strict=True))
 
         await self.world.annotate(self.name, job, "PUT", "", body, renamed)
+
+    def _lose_sight(self, job: int, key: Key, item: Any) -> None:
+        self._unidentify(job, key, item, Draft())
+        if key[0] == "shape" and self.world.rng.random() < 0.7:
+            left, top, right, bottom = item["points"]
+            x = (right - left) * self.world.rng.uniform(0, SHIFT_MAX)
+            y = (bottom - top) * self.world.rng.uniform(0, SHIFT_MAX)
+            item["points"] = [left + x, top + y, right + x, bottom + y]
 
     async def _undo(self, job: int) -> None:
         """Bring back what was deleted, under the id that it had."""

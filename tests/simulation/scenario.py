@@ -21,9 +21,11 @@ SAMPLES = 4
 QUIET_S = 900.0
 
 
-def simulate(seed: int, folder: Path, *, deaths: int = 2, saves: int = 5) -> Counter[str]:
+def simulate(
+    seed: int, folder: Path, *, deaths: int = 2, saves: int = 5, careless: bool = False
+) -> Counter[str]:
     """Run a scenario and check it; return what was exercised. Raises AssertionError."""
-    world = World(seed, folder)
+    world = World(seed, folder, careless=careless)
     return run_virtual(world.clock, lambda: _scenario(world, deaths=deaths, saves=saves))
 
 

@@ -76,10 +76,11 @@ class Truth:
             thing = Thing(self._name(key, renamed, things), facets)
             things[key] = thing
             gone.pop(thing.name, None)
-            if thing.name.endswith(AGAIN) and thing.name not in self.known:
+            is_double = thing.name.endswith(AGAIN) and thing.name not in self.known
+            if is_double:
                 self._take_up(history, renamed.get(key, key), thing.name, authors)
             before = self.known.get(thing.name)
-            is_back = thing.name not in here_before and key not in renamed
+            is_back = thing.name not in here_before and (is_double or key not in renamed)
             for facet, value in {**facets, "exists": True}.items():
                 if before is None or before.get(facet) != value:
                     authors[thing.name, facet] = frozenset({user})

@@ -21,11 +21,14 @@ from events.run import (
     LabelsMerged,
     LabelsUploaded,
 )
-from tests.simulation.truth import Facets, Key, Thing, Write
+from tests.simulation.truth import Facets, Key, Write
 from tests.simulation.world import World, date_us
 
 Address = tuple[str, str, str]
 NAMED = ("webhook", "several")
+LABEL_ID = "attribute:label_id"
+# Two boxes that have so much in common are one that moved, where no other has as much as this.
+NEAR_MIN, FAR_MAX = 0.6, 0.25
 
 
 class Witness:
@@ -74,6 +77,7 @@ class Witness:
                     self.uploaded[address] = self.world.truth.names[key_of(sent.annotation)]
             case LabelsLinked():
                 for link in fact.links:
+                    self.world.counts[f"link: {link.method}"] += 1
                     part = link.parts[0]
                     self.keys[link.sample, link.field, link.label] = (part.kind, part.id)
 
@@ -255,36 +259,68 @@ class Witness:
         assert name in write.gone, f"{edit.label} ({name}) was deleted by nobody"
 
     def out_of_sight(self, job: int, name: str) -> bool:
-        """Tell whether an object changed its id, its `label_id` and its place between two looks.
+        """Tell whether an object lost its id, its `label_id` and its place between two looks.
 
-        Nobody could know it again then.
+        Nobody could know it again then, unless it moved a little and stood alone.
         """
-        last: tuple[Key, Facets] | None = None
-        was = True
+        last: tuple[Key, Write] | None = None
+        before: Write | None = None
         for date in self.looks[job]:
             write = self.world.truth.at(job, date)
-            for key, thing in write.things.items() if write else ():
-                if write and thing.name == name:
-                    alone = sum(_lie_alike(one, thing) for one in write.things.values()) == 1
-                    # Of two that lay alike at the last look nobody knows which one is left.
-                    sure = last is None or _alike(*last, key, thing.facets, alone=alone and was)
-                    if not sure:
-                        return True
-                    last, was = (key, thing.facets), alone
+            assert write is not None
+            key = next((k for k, thing in write.things.items() if thing.name == name), None)
+            if key is not None:
+                if last is not None and not _is_known(*last, key, write, at_once=last[1] is before):
+                    return True
+                last = key, write
+            before = write
         return False
 
     def _name_of(self, address: Address) -> str:
         return self.world.truth.names[self.keys[address]]
 
 
-def _alike(old_key: Key, old: Facets, key: Key, new: Facets, *, alone: bool) -> bool:
-    label_id = "attribute:label_id"
-    same_id = bool(old.get(label_id)) and old.get(label_id) == new.get(label_id)
-    return old_key == key or same_id or (alone and _place(old) == _place(new))
+def _is_known(old_key: Key, old: Write, key: Key, new: Write, *, at_once: bool) -> bool:
+    """Tell whether one look showed an object so that it could be known from the one before.
+
+    at_once  whether nobody looked in between, when it was not there
+    """
+    was, now = old.things[old_key].facets, new.things[key].facets
+    same_id = bool(was.get(LABEL_ID)) and was.get(LABEL_ID) == now.get(LABEL_ID)
+    # Of two that lie alike nobody knows which one it is.
+    in_place = _place(was) == _place(now) and all(
+        [_place(thing.facets) for thing in write.things.values()].count(_place(now)) == 1
+        for write in (old, new)
+    )
+    return old_key == key or same_id or in_place or (at_once and _is_near(old, was, new, now))
 
 
-def _lie_alike(one: Thing, other: Thing) -> bool:
-    return _place(one.facets) == _place(other.facets)
+def _is_near(old: Write, was: Facets, new: Write, now: Facets) -> bool:
+    """Tell whether a box moved a little, and no other one is there."""
+    same = _but(was, "geometry", LABEL_ID) == _but(now, "geometry", LABEL_ID)
+    if "geometry" not in now or not same or _overlap(was, now) < NEAR_MIN:
+        return False
+    return all(
+        sum(max(_overlap(thing.facets, was), _overlap(thing.facets, now)) > FAR_MAX
+            for thing in write.things.values()) == 1
+        for write in (old, new)
+    )  # fmt: skip
+
+
+def _but(facets: Facets, *names: str) -> Facets:
+    return {name: value for name, value in facets.items() if name not in names}
+
+
+def _overlap(one: Facets, other: Facets) -> float:
+    """Return the intersection over union of two boxes of one class on one image, else 0."""
+    if _place(one)[:2] != _place(other)[:2] or "geometry" not in one:
+        return 0.0
+    a, b = one["geometry"], other["geometry"]
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    shared = max(width, 0.0) * max(height, 0.0)
+    return float(shared / (sum(areas) - shared))
 
 
 def _place(facets: Facets) -> list[object]:

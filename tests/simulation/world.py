@@ -107,10 +107,16 @@ class Disk(MemoryStore):
 
 
 class World:
-    """Everything that goes on when the process dies."""
+    """Everything that goes on when the process dies.
 
-    def __init__(self, seed: int, folder: Path, *, faulty: bool = True) -> None:
+    careless  somebody saves with a tool that renews ids, clears `label_id` and places boxes anew
+    """
+
+    def __init__(
+        self, seed: int, folder: Path, *, faulty: bool = True, careless: bool = False
+    ) -> None:
         self.rng = Random(seed)
+        self.careless = careless
         self.clock = FakeClock()
         self.truth = Truth()
         self.folder = folder
