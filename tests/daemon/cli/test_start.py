@@ -65,7 +65,7 @@ def test_help_imports_click_and_the_standard_library_only(words: list[str]):
         (["status", "--json"], {"click"}),
         (["log", "--json", "-n", "1"], {"click"}),
     ],
-    ids=" ".join,
+    ids=["status", "status --json", "log --json"],
 )
 def test_a_command_that_the_daemon_answers_imports_no_more_than_it_shows_with(
     desk: Desk, serve: Callable[[], Served], words: list[str], theirs: set[str]
