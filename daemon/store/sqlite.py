@@ -42,6 +42,9 @@ KEYS_NAME: Final = "keys"
 
 QUEUE_APPENDS_MAX: Final = 10_000
 QUEUE_BYTES_MAX: Final = 128 * 2**20
+# Nothing came for so long: there is time to sign and to empty the WAL. A queue that is empty for
+# a moment is none: whoever was answered comes again at once, and would wait behind that.
+IDLE_S: Final = 0.05
 QUIET_S: Final = 60.0
 GROUP_EVENTS_MAX: Final = 20_000
 GROUP_BYTES_MAX: Final = 32 * 2**20
@@ -63,6 +66,8 @@ class _Stop(NamedTuple):
 
 
 _Order = _Append | _Sign | _Stop
+
+_STOPPED: Final = -1.0
 
 
 class SqliteStore:
@@ -234,7 +239,8 @@ class SqliteStore:
 
     def _run(self) -> None:
         try:
-            while self._turn():
+            wait_s: float | None = None
+            while (wait_s := self._turn(wait_s)) != _STOPPED:
                 pass
         # Nobody stands above a thread: whoever waits must hear of whatever ended it.
         except BaseException as exc:
@@ -246,8 +252,9 @@ class SqliteStore:
             if self._lock is not None:
                 self._lock.release()
 
-    def _turn(self) -> bool:
-        group, order = self._take()
+    def _turn(self, wait_s: float | None) -> float | None:
+        """Write what waits; return how long to wait for more, None: until it comes."""
+        group, order = self._take(wait_s)
         if group:
             outcomes = self._writer.write([one.batch for one in group])
             self._tell(self._settle, group, outcomes, self._writer.head.position)
@@ -257,17 +264,19 @@ class SqliteStore:
             case _Stop(done):
                 self._close_writer()
                 self._tell(_resolve, done, None)
-                return False
+                return _STOPPED
             case None:
-                self._tidy()
-        return True
+                self._tidy(idle=not group)
+        if group:
+            return IDLE_S
+        # Woken from a long quiet only to sign what is not signed yet.
+        return QUIET_S if self._writer.unsigned else None
 
-    def _take(self) -> tuple[list[_Append], _Sign | _Stop | None]:
+    def _take(self, wait_s: float | None) -> tuple[list[_Append], _Sign | _Stop | None]:
         group: list[_Append] = []
         events = size = 0
         try:
-            # Woken from a long quiet only to sign what is not signed yet.
-            order: _Order = self._orders.get(timeout=QUIET_S if self._writer.unsigned else None)
+            order: _Order = self._orders.get(timeout=wait_s)
         except Empty:
             return group, None
         while isinstance(order, _Append):
@@ -282,9 +291,9 @@ class SqliteStore:
                 return group, None
         return group, order
 
-    def _tidy(self) -> None:
+    def _tidy(self, *, idle: bool) -> None:
         try:
-            self._writer.tidy(idle=self._orders.empty())
+            self._writer.tidy(idle=idle)
         except StoreFailed as exc:
             # What was acknowledged is in the WAL and stays there; this is tried again.
             log.warning("log_checkpoint_failed", error=str(exc))

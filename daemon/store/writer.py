@@ -164,15 +164,24 @@ class LogWriter:
     # Writing.
 
     def _commit(self, placing: Placing) -> None:
-        self._conn.execute("BEGIN IMMEDIATE")
+        made = [self._row(row) for row in placing.rows]
         if placing.blobs:
+            self._begin()
             self._conn.executemany(
                 "INSERT INTO blobs (name, codec, value) SELECT ?1, ?2, ?3"
                 " WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE name = ?1)",
                 [(name, *packed) for name, packed in placing.blobs.items()],
             )
-        rows.insert(self._conn, [self._row(row) for row in placing.rows])
-        self._conn.execute("COMMIT")
+        if len(made) > rows.ROWS_AT_ONCE_MAX:
+            self._begin()
+        rows.insert(self._conn, made)
+        if self._conn.in_transaction:
+            self._conn.execute("COMMIT")
+
+    def _begin(self) -> None:
+        # One statement is a transaction by itself, and gives the interpreter away once only.
+        if not self._conn.in_transaction:
+            self._conn.execute("BEGIN IMMEDIATE")
 
     def _row(self, row: Row) -> tuple[Any, ...]:
         position, stream, version, id, type, *rest = row
@@ -184,6 +193,7 @@ class LogWriter:
         kept = self._streams if table == "streams" else self._types
         id = number(self._conn, f"SELECT id FROM {table} WHERE name = ?", name)  # noqa: S608
         if not id:
+            self._begin()
             id = number(self._conn, f"SELECT max(id) FROM {table}") + 1  # noqa: S608
             sql = f"INSERT INTO {table} (id, name) VALUES (?, ?)"  # noqa: S608
             self._conn.execute(sql, (id, name))

@@ -266,6 +266,34 @@ async def test_the_store_signs_by_itself_as_the_log_grows(
     await store.close()
 
 
+async def test_the_store_signs_when_nothing_comes_for_a_moment(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is answered comes again at once, and is not to wait behind a signature."""
+    monkeypatch.setattr(writer, "SIGN_EVENTS_IDLE", 10)
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    signed = _hear_signing(store, monkeypatch)
+    for _ in range(12):
+        await store.append([noted(clock)])
+
+    await signed.wait()
+
+    assert verify(store.path).proven_upto >= 10
+    await store.close()
+
+
+def _hear_signing(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    signed, loop, sign = asyncio.Event(), asyncio.get_running_loop(), store._writer.sign
+
+    def sign_and_tell() -> object:
+        checkpoint = sign()
+        loop.call_soon_threadsafe(signed.set)
+        return checkpoint
+
+    monkeypatch.setattr(store._writer, "sign", sign_and_tell)
+    return signed
+
+
 async def test_a_tail_does_not_stay_unproven_for_long(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,17 +318,11 @@ async def test_the_writer_wakes_from_a_quiet_to_sign(
     monkeypatch.setattr(sqlite, "QUIET_S", 0.01)
     monkeypatch.setattr(writer, "SIGN_S", 0.0)
     store = await SqliteStore.open(tmp_path / "log.db", clock)
-    signed, loop, sign = asyncio.Event(), asyncio.get_running_loop(), store._writer.sign
     tidy = store._writer.tidy
     monkeypatch.setattr(store._writer, "tidy", lambda idle: None)
     await store.append([noted(clock)])
 
-    def sign_and_tell() -> object:
-        checkpoint = sign()
-        loop.call_soon_threadsafe(signed.set)
-        return checkpoint
-
-    monkeypatch.setattr(store._writer, "sign", sign_and_tell)
+    signed = _hear_signing(store, monkeypatch)
     monkeypatch.setattr(store._writer, "tidy", tidy)
     await signed.wait()
 
