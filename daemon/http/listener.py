@@ -22,7 +22,7 @@ from daemon.http.bodies import Bodies
 from daemon.http.guard import Guard
 from daemon.http.health import Readyz, healthz
 from daemon.http.receiver import Receiver
-from daemon.http.requests import METRICS, one_line_a_request
+from daemon.http.requests import one_line_a_request
 from daemon.http.webhook import PATH, Webhook
 from daemon.metrics import Metrics
 from events.errors import SyncError
@@ -37,6 +37,8 @@ HEADS_S: Final = 1.0  # how long a stop waits for the first word on connections 
 LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown away
 HEAD_BYTES_MAX: Final = 8_190
 COLLECT_EVERY: Final = 10_000  # new objects; Python's own is 700
+METRICS: Final[web.AppKey[Metrics]] = web.AppKey("metrics", Metrics)
+WEBHOOK: Final[web.AppKey[Webhook]] = web.AppKey("webhook", Webhook)
 
 
 class PortTaken(SyncError):
@@ -89,8 +91,14 @@ def collect_seldom() -> None:
 
 def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Application:
     """Return the routes."""
-    site = web.Application(middlewares=[one_line_a_request], client_max_size=limits.body_bytes_max)
-    webhook = Webhook(receiver, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s)
+    metrics = Metrics()
+    around = one_line_a_request(metrics)
+    site = web.Application(middlewares=[around], client_max_size=limits.body_bytes_max)
+    webhook = Webhook(
+        receiver, around, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s
+    )
+    site[METRICS] = metrics
+    site[WEBHOOK] = webhook
     site.router.add_post(PATH, webhook.handle)
     site.router.add_get("/healthz", healthz)
     site.router.add_get("/readyz", readyz.handle)
@@ -99,10 +107,9 @@ def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Applicati
 
 def add_api(site: web.Application, app: App) -> None:
     """Add the routes that need a token."""
-    access, metrics = Access(app), Metrics()
+    access, metrics = Access(app), site[METRICS]
     api = Api(app, access)
     app.store.hear(metrics.appended)
-    site[METRICS] = metrics
     site.router.add_route("*", ROUTE, api.handle)
     site.router.add_get(scrape.PATH, scrape.Scrape(app, access, metrics).handle)
     site.on_response_prepare.append(cors.mark)
@@ -123,6 +130,7 @@ async def serving(site: web.Application, bound: socket.socket, limits: Http) -> 
     )
     await runner.setup()
     assert runner.server is not None
+    runner.server.request_handler = site[WEBHOOK].shortcut(runner.server.request_handler)
     guard = Guard(runner.server, connections_max=limits.connections_max, head_s=limits.request_s)
     server = await asyncio.get_running_loop().create_server(guard, sock=bound, backlog=BACKLOG)
     try:

@@ -16,7 +16,7 @@ from daemon.handlers.deliveries import draft_of, received
 from daemon.http.bodies import Bodies, Body
 from daemon.http.refusals import Reason, Refusals
 from daemon.ports.projections import Projections
-from daemon.ports.store import EventStore
+from daemon.ports.store import EventStore, QueueFull, StoreFailed
 from events.envelope import NewEvent
 from events.errors import SyncError
 from events.server import DeliveryReceived
@@ -26,6 +26,7 @@ from projections.tables import Tables
 
 # Deliveries that the projections may not show yet; they lag behind by milliseconds.
 RECENT_MAX: Final = 50_000
+GROUP_MAX: Final = 64  # deliveries in one append: as many as are prepared on the loop
 RECALLED_EVENTS_MAX: Final = 50_000
 KNOWN_S: Final = 1.0
 # How far a CVAT server's clock may be behind ours.
@@ -44,10 +45,30 @@ class RefusedDelivery(SyncError):
         self.reason = reason
 
 
-class _Remembered(NamedTuple):
-    """A delivery that came at a time; `appending` while it is on its way to the disk."""
+class _Coming(NamedTuple):
+    """A delivery on its way to the disk, and who waits for that."""
 
-    appending: asyncio.Task[None] | None
+    key: Key
+    body: bytes
+    fact: DeliveryReceived
+    event: NewEvent
+    waiting: list[asyncio.Future[None]]
+
+    def tell(self, exc: BaseException | None) -> None:
+        """Wake whoever waits, but for those who gave up. exc: why it is not on disk."""
+        for on_disk in self.waiting:
+            if on_disk.done():
+                continue
+            if exc is None:
+                on_disk.set_result(None)
+            else:
+                on_disk.set_exception(exc)
+
+
+class _Remembered(NamedTuple):
+    """A delivery that came at a time; `coming` while it is on its way to the disk."""
+
+    coming: _Coming | None
     at_us: int
 
 
@@ -76,6 +97,8 @@ class Receiver:
         self._on_delivery = on_delivery
         self._bodies = bodies
         self._recent: OrderedDict[Key, _Remembered] = OrderedDict()
+        self._group: list[_Coming] = []  # those of this turn of the loop
+        self._appending: set[asyncio.Task[None]] = set()
         # From when on every delivery is among them; None before the log was read.
         self._remembers_since_us: int | None = None
 
@@ -124,13 +147,14 @@ class Receiver:
         if key not in self._recent and self._may_be_old(fact) and await self._is_recorded(key):
             return False
         # Asked after the await: another request may have begun with the same delivery.
-        if key in self._recent:
-            await _outcome(self._recent[key].appending)
-            return False
-        appending = asyncio.create_task(self._append(key, body, fact), name="append delivery")
-        self._remember(key, appending)
-        await _outcome(appending)
-        return True
+        known = self._recent.get(key)
+        coming = known.coming if known else self._take(key, body, fact)
+        if coming is not None:
+            # Its own future: a client that gives up does not stop the delivery for others.
+            on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            coming.waiting.append(on_disk)
+            await on_disk
+        return known is None
 
     def _may_be_old(self, fact: DeliveryReceived) -> bool:
         """Tell whether a delivery may have come before what is remembered.
@@ -154,8 +178,9 @@ class Receiver:
             # a job; a sender that waits too long gives up, and older ones for good.
             return False
 
-    async def _append(self, key: Key, body: bytes, fact: DeliveryReceived) -> None:
-        server, body_hash = key
+    def _take(self, key: Key, body: bytes, fact: DeliveryReceived) -> _Coming:
+        """Put a delivery on its way, together with all others of this turn of the loop."""
+        server, _ = key
         draft = draft_of(server, fact)
         event = NewEvent(
             id=self._clock.new_id(),
@@ -165,34 +190,56 @@ class Receiver:
             actor=draft.actor,
             evidence=draft.evidence,
         )
-        try:
-            await self._store.append([event])
-        except BaseException:
-            # The server will send it again, and it is not known then.
-            self._recent.pop(key, None)
-            raise
-        if key in self._recent:
-            # The task is done, and so many of them would be kept for as long as the keys are.
-            self._recent[key] = self._recent[key]._replace(appending=None)
-        self._bodies.keep(Body(self._clock.now_us(), server, body_hash, body))
-        self._on_delivery(server, fact)
+        coming = _Coming(key, body, fact, event, [])
+        self._remember(key, coming)
+        if not self._group or len(self._group) == GROUP_MAX:
+            self._group = []
+            task = asyncio.create_task(self._append(self._group), name="append deliveries")
+            self._appending.add(task)
+            task.add_done_callback(self._appending.discard)
+        self._group.append(coming)
+        return coming
 
-    def _remember(
-        self, key: Key, appending: asyncio.Task[None] | None, recorded_us: int | None = None
-    ) -> None:
-        if appending is not None:
-            # Where every waiting client has gone, nobody else would look at the outcome.
-            appending.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._recent[key] = _Remembered(appending, recorded_us or self._clock.now_us())
+    async def _append(self, group: list[_Coming]) -> None:
+        if group is self._group:
+            self._group = []
+        try:
+            await self._store.append([coming.event for coming in group])
+        except (QueueFull, StoreFailed) as exc:
+            self._failed(group, exc)
+        except BaseException as exc:
+            if len(group) == 1 or not isinstance(exc, SyncError):
+                self._failed(group, exc)  # Who waits raises it, so it is not lost.
+                return
+            # What is refused of one delivery is not its neighbours' fault.
+            for coming in group:
+                await self._append([coming])
+        else:
+            self._recorded(group)
+
+    def _failed(self, group: list[_Coming], exc: BaseException) -> None:
+        for coming in group:
+            # The server will send it again, and it is not known then.
+            self._recent.pop(coming.key, None)
+            coming.tell(exc)
+
+    def _recorded(self, group: list[_Coming]) -> None:
+        for coming in group:
+            if coming.key in self._recent:
+                # Who waits, and the body, would be kept for as long as the key is.
+                self._recent[coming.key] = self._recent[coming.key]._replace(coming=None)
+            coming.tell(None)
+        now_us = self._clock.now_us()
+        for coming in group:
+            server, body_hash = coming.key
+            self._bodies.keep(Body(now_us, server, body_hash, coming.body))
+            self._on_delivery(server, coming.fact)
+
+    def _remember(self, key: Key, coming: _Coming | None, recorded_us: int | None = None) -> None:
+        self._recent[key] = _Remembered(coming, recorded_us or self._clock.now_us())
         if len(self._recent) > RECENT_MAX:
             _, oldest = self._recent.popitem(last=False)
             self._remembers_since_us = max(oldest.at_us, self._remembers_since_us or 0)
-
-
-async def _outcome(appending: asyncio.Task[None] | None) -> None:
-    """Wait until a delivery is on disk. A client that gives up does not stop it for others."""
-    if appending is not None:
-        await asyncio.shield(appending)
 
 
 def _last_deliveries(store: EventStore) -> tuple[int, list[tuple[Key, int]]]:

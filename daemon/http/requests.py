@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from daemon.metrics import Metrics
 
@@ -16,61 +16,63 @@ METHODS: Final = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "D
 CLIENT_GONE: Final = 499  # nginx's word for it
 OTHER: Final = "other"
 
-METRICS: Final[web.AppKey[Metrics]] = web.AppKey("metrics", Metrics)
 # What a handler tells of a request, in words that are ours.
 ACTOR: Final[web.RequestKey[str]] = web.RequestKey("actor", str)
 ROUTE: Final[web.RequestKey[str]] = web.RequestKey("route", str)
 SERVER: Final[web.RequestKey[str]] = web.RequestKey("server", str)
 OUTCOME: Final[web.RequestKey[str]] = web.RequestKey("outcome", str)
 
-_TOLD: Final = {"actor": ACTOR, "server": SERVER, "outcome": OUTCOME}
+_TOLD: Final[dict[object, str]] = {ACTOR: "actor", SERVER: "server", OUTCOME: "outcome"}
 
 log = structlog.get_logger(__name__)
 
 
-@web.middleware
-async def one_line_a_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log and count a request: never its body, query or headers, nor a path that is none of ours.
+def one_line_a_request(metrics: Metrics) -> Middleware:
+    """Log and count each request: never its body, query or headers, nor a path that is not ours.
 
     Whoever mistypes an address may have a secret in it.
     """
-    began = asyncio.get_running_loop().time()
-    status = 500
-    try:
-        response = await handler(request)
-        status = response.status
-        return response
-    except web.HTTPException as exc:
-        status = exc.status
-        raise
-    except asyncio.CancelledError:
-        status = CLIENT_GONE
-        raise
-    finally:
-        _tell(request, status, asyncio.get_running_loop().time() - began)
+    lines = log.bind()  # as it is configured now: asked for with each line, it costs a fifth more
+    now_s = asyncio.get_running_loop().time
+
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = now_s()
+        status = 500
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        except web.HTTPException as exc:
+            status = exc.status
+            raise
+        except asyncio.CancelledError:
+            status = CLIENT_GONE
+            raise
+        finally:
+            told = _told(request, status, now_s() - began)
+            say = lines.debug if told["path"] in QUIET_ROUTES else lines.info
+            say("request", **told)
+            metrics.requested(told["method"], told["path"], str(status))
+            if "outcome" in told:
+                metrics.delivered(told["server"], told["outcome"])
+
+    return handle
 
 
-def _tell(request: web.Request, status: int, took_s: float) -> None:
-    route = _route(request)
-    method = request.method if request.method in METHODS else OTHER
-    say = log.debug if route in QUIET_ROUTES else log.info
-    say(
-        "request",
-        method=method,
-        path=route,
-        status=status,
-        ms=round(took_s * 1_000, 1),
-        peer=request.remote,
-        **{name: request[key] for name, key in _TOLD.items() if key in request},
-    )
-    metrics = request.app.get(METRICS)
-    if metrics is not None:
-        metrics.requested(method, route, str(status))
-        if OUTCOME in request:
-            metrics.delivered(request[SERVER], request[OUTCOME])
+def _told(request: web.Request, status: int, took_s: float) -> dict[str, Any]:
+    return {
+        "method": request.method if request.method in METHODS else OTHER,
+        "path": _route(request),
+        "status": status,
+        "ms": round(took_s * 1_000, 1),
+        "peer": request.remote,
+    } | {_TOLD[key]: value for key, value in request.items() if key in _TOLD}
 
 
 def _route(request: web.Request) -> str:
     """Return the path as it was registered, `other` where nothing was."""
+    if ROUTE in request:
+        return request[ROUTE]
     resource = request.match_info.route.resource
-    return request.get(ROUTE) or (OTHER if resource is None else resource.canonical)
+    return OTHER if resource is None else resource.canonical

@@ -7,20 +7,25 @@ never be right gets one. Whatever is our own trouble is a 503, which they repeat
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.typedefs import Middleware
 
 from daemon.app import UnknownServer
 from daemon.cvat.signatures import SIGNATURE_HEADER
 from daemon.http.receiver import Receiver, RefusedDelivery
 from daemon.http.refusals import Reason
-from daemon.http.requests import OUTCOME, SERVER
+from daemon.http.requests import OUTCOME, ROUTE, SERVER
 from daemon.ports.projections import ProjectionsFailed
 from daemon.ports.store import QueueFull, StoreFailed
 from events.errors import SyncError
 
-PATH: Final = "/webhooks/cvat/{server}"
+FOLDER: Final = "/webhooks/cvat/"
+Handle = Callable[[Any], Awaitable[web.StreamResponse]]
+PATH: Final = f"{FOLDER}{{server}}"
 RETRY_AFTER_S: Final = 10
 STATUS: Final[dict[Reason, int]] = {
     "signature": 401,
@@ -39,17 +44,50 @@ class BodyTooSlow(SyncError):
 
 
 class Webhook:
-    """The handler. body_bytes_max and body_s are limits of one request's body."""
+    """The handler.
 
-    def __init__(self, receiver: Receiver, *, body_bytes_max: int, body_s: float) -> None:
+    around                  what else is done with a request, as with all of the site
+    body_bytes_max, body_s  limits of one request's body
+    """
+
+    def __init__(
+        self, receiver: Receiver, around: Middleware, *, body_bytes_max: int, body_s: float
+    ) -> None:
         self._receiver = receiver
+        self._around = around
         self._body_bytes_max = body_bytes_max
         self._body_s = body_s
 
+    def shortcut(self, others: Handle) -> Handle:
+        """Return what handles deliveries past the site's routes, which cost as much as a delivery.
+
+        others  handles all other requests
+        """
+
+        async def handle(request: Any) -> web.StreamResponse:
+            if request.method != "POST" or hdrs.EXPECT in request.headers:
+                return await others(request)
+            folder, server = request.path[: len(FOLDER)], request.path[len(FOLDER) :]
+            if folder != FOLDER or not server or "/" in server:
+                return await others(request)
+            request[ROUTE] = PATH
+            return await self._around(request, partial(self._answer, server=server))
+
+        return handle
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one delivery. The words are short and ASCII: CVAT keeps them."""
+        return await self._answer(request, request.match_info["server"])
+
+    async def _answer(self, request: web.Request, server: str) -> web.StreamResponse:
         try:
-            return await self._answer(request)
+            # Asked first: a body for nobody is not read.
+            self._receiver.check_known(server)
+            request[SERVER] = server
+            body = await self._read(request, server)
+            new = await self._receiver.receive(server, body, request.headers.get(SIGNATURE_HEADER))
+            request[OUTCOME] = "received" if new else "duplicate"
+            return web.Response(status=204)
         except UnknownServer:
             return web.Response(status=404, text="no such server\n")
         except RefusedDelivery as exc:
@@ -63,33 +101,26 @@ class Webhook:
             headers = {"Retry-After": str(RETRY_AFTER_S)}
             return web.Response(status=503, headers=headers, text="cannot record it now\n")
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        server = request.match_info["server"]
-        # Asked first: a body for nobody is not read.
-        self._receiver.check_known(server)
-        request[SERVER] = server
+    async def _read(self, request: web.Request, server: str) -> bytes:
+        """Read the body, and not a byte more than is allowed. Raises RefusedDelivery."""
         try:
-            body = await self._read(request)
+            self._check_size(request.content_length or 0)
+            if request.content.is_eof():
+                # It came together with the head, as CVAT's do: nothing to wait for.
+                body = request.content.read_nowait()
+                self._check_size(len(body))
+                return body
+            return await self._read_on(request.content)
         except TimeoutError as exc:
             late = BodyTooSlow("the body did not arrive in time")
             raise await self._receiver.refused(server, "too slow", late) from exc
         except BodyTooLarge as exc:
             raise await self._receiver.refused(server, "too large", exc) from exc
-        new = await self._receiver.receive(server, body, request.headers.get(SIGNATURE_HEADER))
-        request[OUTCOME] = "received" if new else "duplicate"
-        return web.Response(status=204)
 
-    async def _read(self, request: web.Request) -> bytes:
-        """Read the body, and not a byte more than is allowed."""
-        self._check_size(request.content_length or 0)
-        if request.content.is_eof():
-            # It came together with the head, as CVAT's do: nothing to wait for.
-            body = request.content.read_nowait()
-            self._check_size(len(body))
-            return body
+    async def _read_on(self, content: StreamReader) -> bytes:
         parts = bytearray()
         async with asyncio.timeout(self._body_s):
-            async for part in request.content.iter_any():
+            async for part in content.iter_any():
                 parts += part
                 self._check_size(len(parts))
         return bytes(parts)

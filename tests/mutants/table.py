@@ -29,8 +29,8 @@ MUTANTS: Final = (
     Mutant(
         "an event of a group is dropped",
         "daemon/store/writer.py",
-        "[self._row(row) for row in placing.rows])",
-        "[self._row(row) for row in placing.rows[:-1] or placing.rows])",
+        "made = [self._row(row) for row in placing.rows]",
+        "made = [self._row(row) for row in placing.rows[:-1] or placing.rows]",
         _CONTRACT + "test_ranges_and_streams_give_just_what_was_asked",
     ),
     Mutant(
@@ -94,8 +94,8 @@ MUTANTS: Final = (
     Mutant(
         "a delivery is answered before it is on disk",
         "daemon/http/receiver.py",
-        "self._remember(key, appending)\n        await _outcome(appending)",
-        "self._remember(key, appending)",
+        "            await on_disk\n",
+        "",
         _WEBHOOK + "test_what_cannot_be_recorded_is_answered_503_and_taken_when_it_comes_again",
     ),
     # Who

@@ -18,6 +18,7 @@ from daemon.ports.store import (
     NOTHING_EXPECTED,
     Appended,
     DiskFull,
+    EventRefused,
     EventStore,
     QueueFull,
     StoreClosed,
@@ -41,6 +42,17 @@ class FailingStore(MemoryStore):
     ) -> Appended:
         if self.failure is not None:
             raise self.failure
+        return await super().append(events, expects=expects)
+
+
+class PickyStore(MemoryStore):
+    """A store that refuses what is told of job 13."""
+
+    async def append(
+        self, events: Sequence[NewEvent], *, expects: Mapping[str, int] = NOTHING_EXPECTED
+    ) -> Appended:
+        if any(getattr(event.fact, "job", None) == 13 for event in events):
+            raise EventRefused("not this one")
         return await super().append(events, expects=expects)
 
 
@@ -159,6 +171,51 @@ async def test_the_same_delivery_at_once_is_kept_once_and_answered_after_the_syn
         assert answered_early == []
         assert [answer.status for answer in answers] == [204] * 5
         assert len(daemon.facts()) == 1
+
+
+async def test_what_came_together_is_written_together(daemon: Daemon):
+    """An append for each would cost the loop half as much again."""
+    await daemon.receiver.recall()
+    appends: list[int] = []
+    daemon.store.hear(lambda events, seconds: appends.append(len(events)))
+    bodies = [delivery(id=number) for number in range(1, 101)]
+
+    await asyncio.gather(*(daemon.receiver.receive("main", b, sign(b, SECRET)) for b in bodies))
+
+    assert appends == [64, 36]
+    assert len(daemon.facts()) == len(daemon.heard) == 100
+
+
+async def test_a_refused_delivery_takes_none_with_it_that_came_together_with_it(start: Start):
+    """A server that sends one that we cannot write would else lose all others for good."""
+    store = PickyStore(SystemClock())
+    async with start(store) as daemon:
+        bodies = [delivery(id=number) for number in (1, 13, 2)]
+        outcomes = await asyncio.gather(
+            *(daemon.receiver.receive("main", b, sign(b, SECRET)) for b in bodies),
+            return_exceptions=True,
+        )
+
+        assert [type(outcome) for outcome in outcomes] == [bool, EventRefused, bool]
+        assert [fact.job for fact in daemon.facts()] == [1, 2]
+
+
+async def test_who_gives_up_stops_the_delivery_for_nobody_else(start: Start):
+    """The first of two requests with the same delivery may be cancelled while the disk works."""
+    store = SlowStore()
+    async with start(store) as daemon:
+        body = delivery()
+        first, second = (
+            asyncio.create_task(daemon.receiver.receive("main", body, sign(body, SECRET)))
+            for _ in range(2)
+        )
+        await store.asked.wait()
+        first.cancel()
+        store.synced.set()
+
+        assert await second is False
+        assert first.cancelled()
+        assert len(daemon.facts()) == len(daemon.heard) == 1
 
 
 @pytest.mark.parametrize("secret", [SECRET, OLD_SECRET])
