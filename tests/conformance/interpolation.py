@@ -6,6 +6,7 @@ import copy
 import gzip
 import json
 import math
+from functools import cache
 from typing import Any
 
 from daemon.sandbox.interpolation import shapes_of
@@ -17,6 +18,7 @@ SAME = ("frame", "outside", "keyframe", "occluded", "attributes")
 POINTS_REL = 1e-9
 
 
+@cache
 def recorded_tracks() -> list[dict[str, Any]] | None:
     """Read the recorded tracks; None where this machine does not have them."""
     path = SHARED / f"{RECORDING}.jsonl.gz"

@@ -35,6 +35,8 @@ def _by(user: str, *ranges: tuple[int, int]) -> dict[int, str]:
 
 EXPORT = "file export is not covered"
 IMPORT = "file import is not covered"
+# Sessions that take seconds.
+LARGE = {"fiftyone-long-session"}
 # By then the first retry of a failed delivery was made.
 RETRIED_BY_S = 10.0
 SESSIONS: tuple[Session, ...] = (

@@ -10,9 +10,8 @@ import pytest
 
 from daemon.sandbox import Sandbox
 from tests.conformance.__main__ import main
-from tests.conformance.sessions import EXPORT, IMPORT, SESSIONS, Session, run_session
+from tests.conformance.sessions import EXPORT, IMPORT, LARGE, SESSIONS, Session, run_session
 
-LARGE = {"fiftyone-long-session"}
 # What the sandbox does not do: file export and import. Lower it when something was added.
 SKIPPED_MAX = 9
 

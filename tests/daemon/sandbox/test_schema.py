@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance.recording import read
 from tests.conformance.schema import SCHEMA, is_described, violation
-from tests.conformance.sessions import SESSIONS
+from tests.conformance.sessions import LARGE, SESSIONS
 from tests.daemon.sandbox.conftest import World
 
 pytestmark = pytest.mark.skipif(not SCHEMA.exists(), reason="the schema is not on this machine")
@@ -66,7 +66,12 @@ async def test_an_answer_is_valid_against_the_schema(world: World, path: str) ->
 
 @pytest.mark.parametrize(
     "name",
-    [name for session in SESSIONS if session.version == "2.15" for name in session.recordings],
+    [
+        pytest.param(name, marks=pytest.mark.slow if session.name in LARGE else ())
+        for session in SESSIONS
+        if session.version == "2.15"
+        for name in session.recordings
+    ],
 )
 def test_what_the_real_server_answered_is_valid_as_we_read_the_schema(name: str) -> None:
     """Else the checker would refuse the truth, or we had bent the schema to our answers."""

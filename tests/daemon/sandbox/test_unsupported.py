@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from typing import Any
-
 import pytest
-import yaml
 
 from daemon.sandbox.routes import TABLE
 from daemon.sandbox.unsupported import ENDPOINTS, FEATURES
+from tests.conformance.schema import SCHEMA, operations
 from tests.daemon.sandbox.conftest import World
 
-SCHEMA = Path(__file__).parents[4] / "shared" / "reference" / "cvat-schema-2.15.yml"
 # Lower these when something was added; never raise them.
 ENDPOINTS_MAX = 74
 FEATURES_MAX = 4
-METHODS = {"get", "post", "put", "patch", "delete"}
-
-
-def template(path: str) -> str:
-    named = path.rstrip("/").replace("{file_id}", "{uuid}")
-    return re.sub(r"\{(?!uuid)\w+\}", "{id}", named)
+UPLOAD = "00000000-0000-0000-0000-000000000000"
 
 
 def test_the_list_only_becomes_shorter() -> None:
@@ -37,14 +27,9 @@ def test_the_list_only_becomes_shorter() -> None:
 @pytest.mark.skipif(not SCHEMA.exists(), reason="the OpenAPI schema is not on this machine")
 def test_every_endpoint_of_the_schema_is_there_or_listed() -> None:
     """Nothing is missing unseen."""
-    schema: dict[str, Any] = yaml.safe_load(SCHEMA.read_text())
-    known = {
-        (method.upper(), template(path))
-        for path, operations in schema["paths"].items()
-        for method in operations
-        if method in METHODS
-    }
     listed = {(method, path) for path, methods in ENDPOINTS.items() for method in methods}
+
+    known = set(operations())
 
     assert known - set(TABLE) == listed
 
@@ -69,3 +54,28 @@ async def test_what_is_not_covered_says_so(
     await world.admin.send(method, target, **options)
 
     assert world.admin.status == status
+
+
+@pytest.mark.parametrize("name", ["server_files", "remote_files", "cloud_storage_id"])
+async def test_media_from_elsewhere_are_not_covered(world: World, name: str) -> None:
+    """The sandbox must not make a task without them and call it finished."""
+    task = (await world.admin.post("/api/tasks", {"name": "x", "project_id": world.project}))["id"]
+    wanted = {"image_quality": 75, name: ["a.jpg"]}
+
+    await world.admin.post(f"/api/tasks/{task}/data", wanted)
+
+    assert world.admin.status == 501
+
+
+async def test_whatever_is_listed_answers_501(world: World) -> None:
+    """The list is what the server does, not what somebody wrote down once."""
+    answers = {}
+
+    for path, methods in ENDPOINTS.items():
+        for method in methods:
+            asked = path.replace("{id}", "1").replace("{uuid}", UPLOAD)
+            await world.admin.send(method, asked)
+            answers[method, path] = world.admin.status
+
+    assert {where: status for where, status in answers.items() if status != 501} == {}
+    assert len(answers) == ENDPOINTS_MAX
