@@ -109,11 +109,11 @@ MUTANTS: Final = (
         _ATTRIBUTION + "test_a_delivery_that_was_lost_leaves_the_author_unknown",
     ),
     Mutant(
-        "an own write is forgotten",
+        "a person who works under our credentials is left out",
         "projections/attribution.py",
-        "if saved and sender != own}",
         "if saved}",
-        _ATTRIBUTION + "test_our_own_saves_name_nobody_else_and_hide_nobody",
+        "if saved and sender != 1}",
+        _ATTRIBUTION + "test_a_person_who_works_under_our_credentials_is_named_like_any_other",
     ),
     # What was observed
     Mutant(
@@ -158,16 +158,15 @@ MUTANTS: Final = (
     Mutant(
         "what was seen is forgotten, and raised again",
         "projections/run_labels.py",
-        "seen = msgspec.structs.replace(row, seen=row.seen | edit.facets)",
-        "seen = msgspec.structs.replace(row, seen=row.seen)",
+        "seen=row.seen | facets, gone=gone",
+        "gone=gone",
         _MERGE + "test_a_conflict_is_raised_once_and_closed_when_cvat_takes_its_edit_back",
     ),
     Mutant(
         "a conflict is taken for agreed",
         "projections/run_labels.py",
-        "seen = msgspec.structs.replace(row, seen=row.seen | edit.facets)",
-        "seen = msgspec.structs.replace(\n"
-        "        row, seen=row.seen | edit.facets, agreed=row.agreed | edit.facets\n    )",
+        "_seen(tables, at, row, edit.facets)",
+        "_agree(tables, at, edit, {})",
         _MERGE + "test_a_conflict_is_raised_once_and_closed_when_cvat_takes_its_edit_back",
     ),
     Mutant(
@@ -179,11 +178,35 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a copied label_id takes the label from its own shape",
-        "projections/identity.py",
-        "for *_, key, address in sorted(pairs):",
-        "for *_, key, address in sorted(pairs, reverse=True):",
+        "projections/rivals.py",
+        "key=lambda item: (item[1], item[0])",
+        "key=lambda item: (item[1], item[0]), reverse=True",
         "tests/projections/test_identity.py"
         "::test_of_original_and_copy_that_both_got_new_ids_each_is_known_by_its_looks",
+    ),
+    Mutant(
+        "who renewed an id is taken for who brought the label back",
+        "projections/job_merge.py",
+        'if facet == "exists" and _is_gone(label, was):',
+        'if facet == "exists" and label.gone:',
+        "tests/projections/test_origins.py"
+        "::test_what_came_back_and_was_renumbered_was_brought_back_by_who_did_that",
+    ),
+    Mutant(
+        "of two that look alike one is said to be the one",
+        "projections/rivals.py",
+        "result.doubts |= self._doubts(mine, its)",
+        "self._doubts(mine, its)",
+        "tests/projections/test_origins.py"
+        "::test_of_two_tags_alike_that_got_new_ids_nobody_knows_who_gave_which",
+    ),
+    Mutant(
+        "what is drawn where something was deleted long ago takes its place",
+        "projections/assignment.py",
+        "likeness[np.abs(apart_us) > SAVE_US_MAX] = 0",
+        "likeness[apart_us < 0] *= 1",
+        "tests/projections/test_identity.py"
+        "::test_what_is_drawn_long_after_something_was_deleted_there_is_new",
     ),
     Mutant(
         "a scan empties the dataset without being asked",
