@@ -29,8 +29,10 @@ async def begin(
     read = functools.partial(_read, sorting=sorting, zip_chunks=zip_chunks, is_new=call.is_new)
     failure = await asyncio.to_thread(read, data, files)
     task.creation = ("Started", _at_work(data, failure))
+    faults = call.outbox.faults
+    queue_s = min(faults.task_queue_s, faults.task_creation_s)
     task.requested = call.state.now()
-    task.begun = call.state.now() + int(call.outbox.faults.task_queue_s * 1e6)
+    task.begun = call.state.now() + int(queue_s * 1e6)
     # A worker of CVAT has no request: its links are relative.
     worker = dataclasses.replace(call, base="", signals=[])
 

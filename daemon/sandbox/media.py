@@ -15,7 +15,7 @@ from hashlib import sha256
 from PIL import Image
 
 from daemon.sandbox.model import Data, Frame, Task
-from daemon.sandbox.present import VIDEO_CHUNK_SIZE, frame_step
+from daemon.sandbox.present import VIDEO_CHUNK_SIZE
 from events.errors import SyncError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
@@ -55,7 +55,7 @@ def _cut(
     """Apply start, stop and step, which count frames of the source."""
     if not re.fullmatch(r"(step=[1-9][0-9]{0,8})?", data.frame_filter):
         raise MediaUnreadable(f"Invalid frame filter expression: {data.frame_filter}")
-    step = frame_step(data.frame_filter)
+    step = data.step
     last = min(data.stop_frame, count - 1) if data.stop_frame else count - 1
     kept = range(data.start_frame, last + 1, step)
     if not kept:

@@ -134,6 +134,11 @@ class Data:
     deleted_frames: set[int] = field(default_factory=set)
     ready: bool = False
 
+    @property
+    def step(self) -> int:
+        """Return how many frames of the source lie between two of the task."""
+        return int(self.frame_filter.partition("=")[2] or 1)
+
 
 @dataclass(slots=True)
 class Upload:

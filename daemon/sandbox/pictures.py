@@ -17,7 +17,6 @@ from PIL import Image
 
 from daemon.sandbox import video
 from daemon.sandbox.model import Data
-from daemon.sandbox.present import frame_step
 
 # Compressed videos are halved until they are lower than this.
 COMPRESSED_HEIGHT_MAX = 1080
@@ -85,8 +84,7 @@ def _images(data: Data, numbers: Sequence[int], *, compressed: bool) -> Iterator
             with Image.open(io.BytesIO(files[number])) as opened:
                 yield opened.convert("RGB")
         return
-    step = frame_step(data.frame_filter)
-    for image in video.pictures(files[0], [data.start_frame + n * step for n in numbers]):
+    for image in video.pictures(files[0], [data.start_frame + n * data.step for n in numbers]):
         smaller = compressed and _sends_video(data, compressed=True)
         yield _halved(image) if smaller else image
 

@@ -276,7 +276,7 @@ def data_meta(data: Data, start: int, stop: int, *, of_job: bool, chunks_updated
 
     chunks_updated  date of the chunks, which newer versions show
     """
-    step = frame_step(data.frame_filter)
+    step = data.step
     whole = not of_job
     return {
         "chunk_size": data.chunk_size,
@@ -298,8 +298,3 @@ def data_meta(data: Data, start: int, stop: int, *, of_job: bool, chunks_updated
         "deleted_frames": sorted(n for n in data.deleted_frames if start <= n <= stop),
         "included_frames": None,
     }
-
-
-def frame_step(frame_filter: str) -> int:
-    """Return the step of a filter `step=N`; 1 where there is none."""
-    return int(frame_filter.removeprefix("step=")) if frame_filter else 1

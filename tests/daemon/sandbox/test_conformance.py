@@ -30,6 +30,8 @@ SKIPPED_MAX = 9
 async def test_a_recorded_session_is_answered_alike(session: Session) -> None:
     """Status, keys, types, values, and which date moved; only skips with a reason are left out."""
     outcomes = await run_session(session)
+    if session.name in LARGE and not outcomes:
+        pytest.skip("the recording is not on this machine")
 
     assert [text for each in outcomes.values() for text in each.differences] == []
     assert all(each.equal + each.skipped == each.exchanges for each in outcomes.values())
