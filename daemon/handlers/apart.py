@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from daemon.pool import Pool
-from daemon.ports.projections import ProjectionsFailed
+from daemon.ports.projections import ProjectionsFailed, TablesFile
 from daemon.projector.opened import opened
 from events import registry
 from events.envelope import Evidence
@@ -24,6 +25,7 @@ from projections.codec.cvat import UnknownLabel, UnreadableAnnotations
 from projections.decision import Decision, Draft
 from projections.folds import FOLDS
 from projections.questions import AnyQuestion
+from projections.tables import Tables
 
 # The loop itself never decodes more than this in one go.
 INLINE_BYTES_MAX: Final = 256 * 1024
@@ -51,19 +53,18 @@ class Spelled(NamedTuple):
 _encode = msgspec.msgpack.Encoder().encode
 _expects = msgspec.msgpack.Decoder(dict[str, int])
 _spelled = msgspec.msgpack.Decoder(Spelled)
+_tables = msgspec.msgpack.Decoder(tuple[str, int])
 _question = msgspec.msgpack.Decoder(AnyQuestion)
 
 
-async def decided(question: AnyQuestion, tables: Path, pool: Pool) -> Decision:
+async def decided(question: AnyQuestion, tables: TablesFile, pool: Pool) -> Decision:
     """Ask in a process of the pool.
-
-    tables  the file of the projections, brought to the log's head
 
     Raises WorkFailed, ProjectionsFailed where the process cannot read the tables, and what the
     question raises.
     """
     asked = msgspec.structs.replace(question, body=b"")
-    parts = (name_of(tables), _encode(asked), question.body)
+    parts = (named(tables), _encode(asked), question.body)
     spelled, expects = received(await pool.run(work, *parts, raises=_RAISES))
     return Decision([await _draft(one) for one in spelled], expects)
 
@@ -71,6 +72,19 @@ async def decided(question: AnyQuestion, tables: Path, pool: Pool) -> Decision:
 def name_of(path: Path) -> bytes:
     """Return a path as a part of work: the process does not start in our folder."""
     return os.fsencode(path.absolute())
+
+
+def named(tables: TablesFile) -> bytes:
+    """Return tables as a part of work."""
+    return _encode((str(tables.path.absolute()), tables.position))
+
+
+@contextmanager
+def opened_as(part: bytes) -> Iterator[Tables]:
+    """Yield the tables that a part of work names, in the process that does the work."""
+    path, position = _tables.decode(part)
+    with opened(TablesFile(Path(path), position), FOLDS) as view:
+        yield view
 
 
 def received(pieces: Sequence[bytes]) -> tuple[list[Spelled], dict[str, int]]:
@@ -101,6 +115,6 @@ def work(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Decide in a process of the pool: tables, question and its body in, drafts out."""
     tables, asked, body = parts
     question = msgspec.structs.replace(_question.decode(asked), body=body)
-    with opened(Path(os.fsdecode(tables)), FOLDS) as view:
+    with opened_as(tables) as view:
         decision = question(view)
     yield from sent(decision)

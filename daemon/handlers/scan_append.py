@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,15 +16,14 @@ from typing import Final, NamedTuple
 import msgspec
 
 from daemon.clock import Clock
-from daemon.handlers.apart import name_of, received, sent
+from daemon.handlers.apart import name_of, named, opened_as, received, sent
 from daemon.manifests.fiftyone import Metadata
 from daemon.manifests.reading import Reading
 from daemon.manifests.source import Source
 from daemon.manifests.spool import Span, Spool
 from daemon.pool import Pool
-from daemon.ports.projections import Projections
+from daemon.ports.projections import Projections, ProjectionsFailed
 from daemon.ports.store import EventStore, WrongVersion
-from daemon.projector.opened import opened
 from events.dataset import (
     DatasetLabelsChanged,
     Document,
@@ -41,7 +40,6 @@ from events.registry import Encoded, Fact
 from projections import scan_batch
 from projections.datasets import dataset_stream
 from projections.decision import Decision, Draft
-from projections.folds import FOLDS
 from projections.scan_batch import Batch
 from projections.tables import Tables
 
@@ -101,11 +99,11 @@ class Appender:
             metadata=metadata.document,
         )
         totals = await self._append(self._here(opening))
-        tables = await self._tables(spool, base_at)
+        apart = base_at is None and await asyncio.to_thread(spool.bytes) > INLINE_BYTES_MAX
         spans = batches(spool.sizes())
         while span := await asyncio.to_thread(next, spans, None):
-            if tables is not None:
-                decide: Decide = partial(self._apart, tables, spool.path, span, scan)
+            if apart:
+                decide: Decide = partial(self._apart, spool, span, scan)
             else:
                 decide = await self._samples(spool, span, base_at, scan)
             totals += await self._append(decide)
@@ -131,12 +129,6 @@ class Appender:
             ManifestRejected(manifest=manifest, reason=reason, digest=digest, removed=removed)
         )
 
-    async def _tables(self, spool: Spool, base_at: int | None) -> Path | None:
-        """Return the file of the tables where much is to be decided on them as they are now."""
-        if base_at is not None or await asyncio.to_thread(spool.bytes) <= INLINE_BYTES_MAX:
-            return None
-        return await self.projections.file()
-
     async def _samples(self, spool: Spool, span: Span, base_at: int | None, scan: str) -> Decide:
         """Return how it is decided here what some samples changed."""
         samples = await asyncio.to_thread(lambda: list(spool.changed(span)))
@@ -158,14 +150,19 @@ class Appender:
 
         return decide
 
-    async def _apart(self, tables: Path, spool: Path, span: Span, scan: str) -> Decided:
+    async def _apart(self, spool: Spool, span: Span, scan: str) -> Decided:
         """Decide in a process of the pool, which reads samples and tables by itself."""
-        await self.projections.file()  # They stand at the head of the log again.
-        asked = _encode(_Asked(self.source.dataset, scan, span))
-        parts = (name_of(tables), name_of(spool), asked)
-        counts, *pieces = await self.pool.run(work, *parts, long=True)
-        spelled, versions = received(pieces)
-        return Decided([one.encoded for one in spelled], versions, Counter(_counts.decode(counts)))
+        tables = await self.projections.file()
+        if tables is not None:
+            asked = _encode(_Asked(self.source.dataset, scan, span))
+            parts = (named(tables), name_of(spool.path), asked)
+            # Whoever keeps the tables knows how to mend them: it is decided here then.
+            with suppress(ProjectionsFailed):
+                return _decided(
+                    await self.pool.run(work, *parts, raises=[ProjectionsFailed], long=True)
+                )
+        decide = await self._samples(spool, span, None, scan)
+        return await decide()
 
     async def _bases(self, samples: list[str], at: int | None) -> dict[str, Document] | None:
         if at is None:
@@ -236,13 +233,19 @@ _asked = msgspec.msgpack.Decoder(_Asked)
 _counts = msgspec.msgpack.Decoder(dict[str, int])
 
 
+def _decided(pieces: Sequence[bytes]) -> Decided:
+    spelled, versions = received(pieces[1:])
+    counts = Counter(_counts.decode(pieces[0]))
+    return Decided([one.encoded for one in spelled], versions, counts)
+
+
 def work(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Decide on some samples in a process of the pool: counts and drafts out."""
     tables, spooled, asked = parts
     dataset, scan, span = _asked.decode(asked)
     with closing(Spool(Path(os.fsdecode(spooled)))) as spool:
         samples = list(spool.changed(span))
-    with opened(Path(os.fsdecode(tables)), FOLDS) as view:
+    with opened_as(tables) as view:
         batch = scan_batch.decide_samples(view, dataset, samples, bases=None, scan=scan)
     facts = batch.facts()
     yield _encode(dict(tally(facts)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -44,6 +44,13 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     position: int
 
 
+class TablesFile(NamedTuple):
+    """Tables in a file, and the position that they must show to be those of today."""
+
+    path: Path
+    position: int
+
+
 class Projections(Protocol):
     """Tables that follow from the log alone; they may be thrown away at any time."""
 
@@ -75,7 +82,7 @@ class Projections(Protocol):
         whatever the question, a fold or the log raises.
         """
 
-    async def file(self) -> Path | None:
+    async def file(self) -> TablesFile | None:
         """Return the file that the tables are in, once they stand at the log's head; None where
         they are in memory alone. For another process that reads them.
 

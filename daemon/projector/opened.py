@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from daemon.ports.projections import ProjectionsFailed
+from daemon.ports.projections import ProjectionsFailed, TablesFile
 from daemon.projector.file import disk_errors
 from daemon.projector.pointers import Pointers
 from daemon.projector.tables import SqliteTables
@@ -17,19 +17,20 @@ from projections.tables import Tables
 
 
 @contextmanager
-def opened(path: Path, folds: Collection[Fold]) -> Iterator[Tables]:
+def opened(file: TablesFile, folds: Collection[Fold]) -> Iterator[Tables]:
     """Yield the live tables as they were committed last; all stand at one position.
 
-    Raises ProjectionsFailed where they are not those of today's code, or cannot be read.
+    Raises ProjectionsFailed where they stand before the file's, are not those of today's code, or
+    cannot be read.
     """
-    with disk_errors(), closing(_connect(path)) as conn:
+    with disk_errors(), closing(_connect(file.path)) as conn:
         # One transaction is one view, however much is written meanwhile.
         conn.execute("BEGIN")
         rows = Pointers(conn).all("live")
         late = [
             fold.name for fold in folds if fold.name not in rows or not rows[fold.name].fits(fold)
         ]
-        if late:
+        if late or any(row.position < file.position for row in rows.values()):
             raise ProjectionsFailed("the tables are not those of this release", folds=late)
         names = {
             table.name: rows[fold.name].table(table.name) for fold in folds for table in fold.tables

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, TypeVar
 
-from daemon.ports.projections import Progress, ProjectionsClosed, Rebuilt
+from daemon.ports.projections import Progress, ProjectionsClosed, Rebuilt, TablesFile
 from daemon.ports.store import EventStore, LogReader
 from daemon.projector.batch import check_reached, chosen
 from daemon.projector.keeper import Keeper
@@ -70,10 +70,12 @@ class KeptProjections:
             answer: T = await asyncio.wrap_future(request.future)
             return answer
 
-    async def file(self) -> Path | None:
-        if self._file is not None:
-            await self.ask(_nothing)
-        return self._file
+    async def file(self) -> TablesFile | None:
+        if self._file is None:
+            return None
+        head = await self._store.head()
+        await self.ask(_nothing)
+        return TablesFile(self._file, head)
 
     async def opened(self) -> None:
         """Wait until the tables are open; raise what kept them from it."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import TypeVar
 
-from daemon.ports.projections import Progress, Rebuilt
+from daemon.ports.projections import Progress, Rebuilt, TablesFile
 from daemon.ports.store import EventStore
 from daemon.projector.memory import MemoryShelf
 from daemon.projector.view import View
@@ -49,7 +48,7 @@ class InlineProjections:
         while self.shelf.position < head:
             self.shelf.advance(head)
 
-    async def file(self) -> Path | None:
+    async def file(self) -> TablesFile | None:
         return None
 
     async def follow(self) -> None:

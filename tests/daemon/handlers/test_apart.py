@@ -14,6 +14,7 @@ import pytest
 from daemon.clock import SystemClock
 from daemon.handlers.carry_out import Journal
 from daemon.pool import Pool, WorkFailed
+from daemon.ports.projections import TablesFile
 from daemon.projector import SqliteProjections
 from daemon.store.sqlite import SqliteStore
 from events.annotations import LabelSpec
@@ -113,15 +114,21 @@ async def test_what_is_wrong_with_a_body_is_told_as_of_a_small_one(
     assert await journal.store.head() == 0
 
 
-async def test_tables_that_another_process_cannot_read_are_asked_here(
-    journal: Journal, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("name", "position"), [("nowhere.db", 0), ("projections.db", 99)])
+async def test_tables_that_another_process_cannot_use_are_asked_here(
+    journal: Journal,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    position: int,
 ) -> None:
-    """Whoever keeps them knows how to mend them; the job must not wait for that."""
+    """Neither damaged ones nor those of a moment ago may decide; the job must not wait either."""
 
-    async def nowhere() -> Path:
-        return tmp_path / "nowhere.db"
+    async def file() -> TablesFile:
+        return TablesFile(tmp_path / name, position)
 
-    monkeypatch.setattr(journal.projections, "file", nowhere)
+    monkeypatch.setattr(journal.projections, "file", file)
 
     decision = await journal.carry_out(save(1, [box(1)]), apart=pool)
 

@@ -13,6 +13,7 @@ from daemon.handlers import decoding, observe
 from daemon.handlers.observe import JobBusy
 from daemon.pool import Pool, Work, WorkFailed
 from daemon.ports.cvat import CvatError
+from daemon.ports.projections import TablesFile
 from daemon.sandbox import RequestFault
 from events.job import AnnotationsObserved, JobDeleted, JobReadable, JobUnreachable, JobUnreadable
 from events.run import LabelsLinked
@@ -276,8 +277,8 @@ def test_a_job_whose_body_no_process_can_decode_is_unreadable(
         async def run(self, work: Work, *parts: bytes, **_: Any) -> list[bytes]:
             raise WorkFailed("a process of the pool did not end its work", tries=2)
 
-    async def file() -> Path:
-        return media / "projections.db"
+    async def file() -> TablesFile:
+        return TablesFile(media / "projections.db", 1)
 
     async def scene(world: World, process: Process) -> None:
         job = world.jobs()[0]
