@@ -60,11 +60,11 @@ class Answer:
             raise self.unreadable("the server's answer is not an object")
         return row
 
-    def page(self) -> tuple[list[Any], bool]:
+    def page(self, rows_max: int) -> tuple[list[Any], bool]:
         """Decode one page of a list: its rows, as yet of any kind, and whether there is another."""
         page = self.row()
         rows = page.get("results")
-        if not isinstance(rows, list):
+        if not isinstance(rows, list) or len(rows) > rows_max:
             raise self.unreadable("the server's answer is not a page of objects")
         return rows, page.get("next") is not None
 

@@ -259,8 +259,8 @@ class CvatClient:
         limits = self._wire.config.limits
         for page in range(1, limits.pages_max + 1):
             numbered = {**(query or {}), "page": page, "page_size": limits.page_size}
-            answer = await self._wire.get(path, numbered)
-            rows, more = answer.page()
+            answer = await self._wire.get(path, numbered, bytes_max=limits.page_bytes_max)
+            rows, more = answer.page(limits.page_size)
             for row in sound(rows, path, answer.facts, aside):
                 yield row
             if not more or not rows:
@@ -284,8 +284,9 @@ class CvatClient:
         for _ in range(limits.pages_max):
             where = {} if start is None else {"filter": json.dumps({"and": [start]})}
             numbered = {"page": page} if page > 1 else {}
-            answer = await self._wire.get(path, {**query, **where, **numbered})
-            rows, more = answer.page()
+            asked = {**query, **where, **numbered}
+            answer = await self._wire.get(path, asked, bytes_max=limits.page_bytes_max)
+            rows, more = answer.page(limits.page_size)
             for row in sound(rows, path, answer.facts, aside):
                 yield row
             if not more or not rows:

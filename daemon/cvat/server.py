@@ -64,7 +64,8 @@ class Limits:
     backoff_s: float = 0.5  # the first pause; each next one is twice as long
     backoff_s_max: float = 30.0
     retry_after_s_max: float = 120.0
-    page_size: int = 200
+    page_size: int = 200  # rows; a server that sends more is none
+    page_bytes_max: int = 16 * MIB
     pages_max: int = 10_000
     group_bytes_max: int = 100 * MIB  # one multipart request, as CVAT's own SDK cuts them
     group_files_max: int = 500

@@ -124,6 +124,8 @@ async def serving(site: web.Application, bound: socket.socket, limits: Http) -> 
         access_log=None,
         keepalive_timeout=limits.keepalive_s,
         lingering_time=LINGER_S,
+        # A signature is over what was sent, and nothing is unpacked for a stranger.
+        auto_decompress=False,
         max_line_size=HEAD_BYTES_MAX,
         max_field_size=HEAD_BYTES_MAX,
         shutdown_timeout=STOP_S,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from daemon.cvat.client import CvatClient
 from daemon.ports.cvat import (
+    AnswerTooLarge,
     CvatApi,
     CvatError,
     Forbidden,
@@ -262,6 +264,38 @@ async def test_a_page_of_something_else_is_trouble(script, connect, results):
     client = await connect(script.url)
 
     with pytest.raises(ServerTrouble):
+        await rows(client.jobs())
+
+
+@pytest.mark.parametrize("walk", ["jobs", "issues"])
+async def test_a_page_of_more_than_was_asked_for_is_trouble(serve, connect, walk):
+    """A server that sends a million rows a page, and never the last one, would fill our memory."""
+    sent = 0
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        sent += 1
+        row = {"job": 1, "updated_date": date(1)}
+        rows = [{"id": sent * 1_000 + number, **row} for number in range(4)]
+        return web.json_response({"next": "http://x", "results": rows})
+
+    client = await connect(await serve(flood), limits={"page_size": 3})
+
+    with pytest.raises(ServerTrouble, match="not a page"):
+        await rows(getattr(client, walk)())
+
+
+async def test_a_page_that_is_larger_than_any_list_is_dropped_while_it_is_read(serve, connect):
+    """Decoded it takes twenty times as much, and it is decoded between two deliveries."""
+
+    async def large(request: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=gzip.compress(b"[]," * 10_000), headers={"Content-Encoding": "gzip"}
+        )
+
+    client = await connect(await serve(large), limits={"page_bytes_max": 20_000})
+
+    with pytest.raises(AnswerTooLarge):
         await rows(client.jobs())
 
 

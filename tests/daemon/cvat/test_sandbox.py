@@ -291,7 +291,7 @@ async def test_a_list_in_which_hardly_a_row_can_be_read_is_trouble(
     """What is no CVAT server must not fill the log row by row."""
     rows = [{"id": number} for number in range(ASIDE_MAX + 1)]
     script.on("GET", "/api/jobs", (200, {"next": None, "results": rows}))
-    cvat = await connect(script.url)
+    cvat = await connect(script.url, limits={"page_size": 500})
     aside: Aside = []
 
     with pytest.raises(UnreadableAnswer):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 
 import pytest
+import structlog
 
 from daemon.clock import SystemClock
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
@@ -473,6 +475,50 @@ async def test_answers_never_repeat_what_was_sent(daemon: Daemon):
 
     assert "script" not in text
     assert text.isascii()
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "gzip", "br", "zstd", "gzip, gzip", "x"])
+async def test_a_body_that_is_not_packed_as_it_says_is_the_senders_mistake(
+    daemon: Daemon, encoding: str
+):
+    """It was answered as ours, with a traceback for each, and newer servers repeat it."""
+    with structlog.testing.capture_logs() as lines:
+        reader, writer = await _connected(daemon)
+        writer.write(_head(f"Content-Encoding: {encoding}\r\nContent-Length: 5") + b"abcde")
+        answer = await reader.readline()
+        writer.close()
+
+    assert b" 401 " in answer
+    assert [line for line in lines if line["log_level"] == "error"] == []
+    (refused,) = daemon.facts()
+    assert isinstance(refused, DeliveryRefused)
+
+
+async def test_a_signature_covers_what_was_sent_not_what_it_unpacks_to(daemon: Daemon):
+    """Nothing is unpacked for a stranger: a body of 1 MB may be one of 1 GB."""
+    body = delivery()
+    packed = gzip.compress(body)
+    url = f"{daemon.address}/webhooks/cvat/main"
+
+    async with daemon.session.post(
+        url,
+        data=packed,
+        headers={"Content-Encoding": "gzip", SIGNATURE_HEADER: sign(packed, SECRET)},
+    ) as answer:
+        assert answer.status == 400
+
+
+async def test_a_sender_that_hangs_up_within_a_body_leaves_no_trace_of_a_crash(daemon: Daemon):
+    """A network that breaks is nobody's mistake, and no news at night."""
+    with structlog.testing.capture_logs() as lines:
+        reader, writer = await _connected(daemon)
+        writer.write(_head("Content-Length: 100\r\nExpect: 100-continue"))
+        assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"{")
+        writer.transport.abort()
+        await _until_free(daemon)
+
+    assert [line for line in lines if line["log_level"] in ("error", "warning")] == []
 
 
 async def test_health_is_answered_and_readiness_follows_the_log(start: Start):
