@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -11,7 +11,7 @@ from events.annotations import Annotation
 from events.dataset import Document
 from events.run import FieldSchema, Frame
 from projections import jobs, runs
-from projections.attribution import UNKNOWN, Author
+from projections.attribution import UNKNOWN, Author, joined
 from projections.codec.fiftyone import merged_facets
 from projections.identity import match
 from projections.label_fields import LABELS
@@ -21,6 +21,8 @@ from projections.runs import Address, RunJobRow, RunRow, TrackedRow
 from projections.tables import Tables
 
 Row = jobs.AnnotationRow | jobs.RemovedRow
+# An ObjectId in hex.
+LABEL_ID_CHARS = 24
 
 
 @dataclass
@@ -111,6 +113,13 @@ class JobMerge:
         together = isinstance(was, jobs.RemovedRow) and was.position == row.added
         return own if together else frozenset({0})
 
+    def authors(
+        self, label: TrackedRow | None, candidate: Candidate, facets: Iterable[str]
+    ) -> Author:
+        """Return who gave these facets their values; all of them, or nobody is named."""
+        positions = {at for name in facets for at in self.origins(label, candidate, name)}
+        return joined(self.author_at(position) for position in positions)
+
     def tracked_at(self, address: Address) -> TrackedRow | None:
         """Return what the run knows of a label, None for one it does not track."""
         return self.tables.get(runs.TRACKED, self.run.dataset, self.run.key, *address)
@@ -166,6 +175,12 @@ class JobMerge:
     def _date_us(self, position: int) -> int:
         row = self.tables.get(jobs.AUTHORS, self.job.server, self.job.job, position)
         return 0 if row is None else row.until_us
+
+    def new_address(self, candidate: Candidate, target: FieldSchema) -> Address:
+        """Return the address of a label that an annotation is the first to stand for."""
+        row = candidate.row
+        label = self.token("label", row.kind, row.id, row.added)[:LABEL_ID_CHARS]
+        return Address(candidate.sample, 0, target.name, label)
 
     def token(self, *told: object) -> str:
         """Return a short id for something of this job: the same for the same."""

@@ -150,7 +150,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a restriction is ignored",
-        "projections/merge.py",
+        "projections/edited.py",
         'return "" if value or target.allow_deletions else "allow_deletions"',
         'return ""',
         _MERGE + "test_what_a_restriction_forbids_is_recorded_as_rejected",
@@ -171,7 +171,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "CVAT overwrites what the dataset changed",
-        "projections/merge.py",
+        "projections/edited.py",
         "elif _clashes(merge, label, edit, document):",
         "elif False:",
         _MERGE + "test_what_both_sides_changed_is_a_conflict_and_the_datasets_value_stays",

@@ -22,7 +22,7 @@ from events.run import (
     RunCleanedUp,
     Tripwire,
 )
-from projections import merge, runs
+from projections import merge, outcome, runs
 from projections.codec.fiftyone import UnexpectedValue
 from projections.decision import Draft
 from projections.pending import resolve
@@ -904,7 +904,7 @@ def test_a_run_takes_over_by_itself_as_its_policy_says(
 
 def test_large_merges_are_several_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """No event grows without bound; together they are one append."""
-    monkeypatch.setattr(merge, "EVENT_LABELS_MAX", 2)
+    monkeypatch.setattr(outcome, "EVENT_LABELS_MAX", 2)
     story = told()
     story.put(*(drawn(n) for n in range(20, 25)))
     story.carry_out(story.look())
