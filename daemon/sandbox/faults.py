@@ -54,6 +54,7 @@ class Faults:
 
     lose             deliveries that are dropped before the receiver sees them
     repeat           deliveries that are sent twice
+    pace_s           seconds between one delivery and the next (a real 2.15: 0.1, 2.73: 0.2)
     delay_s          delivery → seconds of waiting before it (all later ones wait too)
     hold_back        delivery → how many later ones overtake it
     shuffle_keys     deliveries whose JSON keys are in the stored order, signed anew
@@ -67,6 +68,7 @@ class Faults:
 
     lose: set[int] = field(default_factory=set)
     repeat: set[int] = field(default_factory=set)
+    pace_s: float = 0.0
     delay_s: dict[int, float] = field(default_factory=dict)
     hold_back: dict[int, int] = field(default_factory=dict)
     shuffle_keys: set[int] = field(default_factory=set)

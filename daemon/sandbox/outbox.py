@@ -141,6 +141,8 @@ class Outbox:
             while self.waiting or self.held:
                 while self.waiting:
                     await self._attempt(self.waiting.popleft())
+                    if self.waiting and self.faults.pace_s:
+                        await self.state.clock.sleep(self.faults.pace_s)
                 held, self.held = sorted(self.held, key=lambda each: each[0]), []
                 for _, row, body in held:
                     await self._send(row, body, fault="reordered")

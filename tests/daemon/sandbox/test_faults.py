@@ -122,6 +122,27 @@ async def test_a_connection_is_cut_before_or_after_the_write(
     assert len((await world.read())["shapes"]) == shapes
 
 
+async def test_deliveries_have_a_pace(world: World) -> None:
+    """The first comes at once; whoever asks after it finds the others still missing."""
+    clock = StepClock()
+    world.sandbox.state.clock = clock
+    world.sandbox.faults.pace_s = 0.1
+    await world.sandbox.outbox.drain()
+    world.heard.requests.clear()
+    await world.create(world.box())
+    sending = asyncio.create_task(world.sandbox.outbox.drain())
+    came = []
+
+    for _ in range(2):
+        await clock.asleep.wait()
+        came.append(len(world.heard.requests))
+        clock.asleep.clear()
+        clock.advance(0.1)
+    await sending
+
+    assert [*came, len(world.heard.requests)] == [1, 2, 3]
+
+
 async def test_a_delayed_delivery_holds_up_all_later_ones(world: World) -> None:
     """One worker, one queue: a pause is everybody's."""
     await world.hears()
