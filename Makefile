@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak conformance chaos mutants fuzz interop bench bench-quick lint lock clean
+.PHONY: help demo test test-slow soak systemd conformance chaos mutants fuzz interop bench bench-quick lint lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -43,6 +43,9 @@ mutants: $(VENV)/.installed-dev ## plants faults in our code; a named test must 
 
 fuzz: $(VENV)/.installed-dev ## 1,000,000 hostile inputs from outside
 	$(BIN)/python -m tests.fuzz
+
+systemd: $(VENV)/.installed-dev ## the service on a real systemd (root, debootstrap, systemd-nspawn)
+	$(BIN)/pytest -q -m slow -rs tests/systemd
 
 interop: $(VENV)/.installed-dev ## the real FiftyOne reads what we export (installs 1.2 GB)
 	$(BIN)/python -m tests.interop

@@ -79,6 +79,8 @@ async def uninstall(app: App, args: UninstallService) -> AsyncGenerator[Json, No
     running = "labeltrail.socket labeltrail.service labeltrail-backup.timer"
     yield {"kind": "next", "run": f"{systemctl} disable --now {running}"}
     yield {"kind": "next", "run": f"{systemctl} daemon-reload"}
+    # A timer that was stopped when its file was gone stays in the list as failed.
+    yield {"kind": "next", "run": f"{systemctl} reset-failed 'labeltrail*'"}
 
 
 def _installation(app: App, args: InstallService) -> Installation:
