@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 import orjson
@@ -119,10 +120,14 @@ def _die_with_parent() -> None:
 
 
 def _peak_bytes() -> int:
+    if sys.platform == "linux":
+        # getrusage(2) counts in what the daemon had when it started this process: beside a large
+        # daemon no process would ever be kept.
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

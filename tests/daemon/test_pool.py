@@ -172,6 +172,16 @@ async def test_a_process_that_grew_is_not_kept(pool: Pool):
     assert is_gone(int(large))
 
 
+async def test_a_process_beside_a_large_daemon_is_kept(pool: Pool):
+    """What its parent had when it began is none of its own; a new one takes half a second."""
+    ballast = b"x" * 2 * KEPT_BYTES_MAX
+    [first] = await pool.run(heavy.wasteful, b"1000")
+    [second] = await pool.run(heavy.wasteful, b"1000")
+    del ballast
+
+    assert first == second
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of such a death")
 async def test_a_daemon_that_is_killed_leaves_no_process_at_work(tmp_path: Path):
     """A worker that is stuck would stay for ever, and each start of the daemon add others."""
