@@ -42,6 +42,7 @@ import sys
 import zlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -229,12 +230,14 @@ class Log:
         self.events = 0
         self.sound = True
         self._recorded_at = 0
-        for row in self.db.execute(
-            "SELECT position, s.name, version, e.id, t.name, schema, recorded_at, occurred_at,"
-            " actor, evidence, correlation, causation, codec, payload, leaf FROM events e"
-            " JOIN streams s ON s.id = e.stream JOIN types t ON t.id = e.type ORDER BY position"
-        ):
-            self._take(row)
+        with closing(self.db):
+            for row in self.db.execute(
+                "SELECT position, s.name, version, e.id, t.name, schema, recorded_at, occurred_at,"
+                " actor, evidence, correlation, causation, codec, payload, leaf FROM events e"
+                " JOIN streams s ON s.id = e.stream JOIN types t ON t.id = e.type"
+                " ORDER BY position"
+            ):
+                self._take(row)
 
     def _take(self, row: tuple[Any, ...]) -> None:
         position, stream, type_, recorded_at, actor = row[0], row[1], row[4], row[6], row[8]
