@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, takewhile
@@ -98,11 +98,23 @@ class _Rows:
 FEW_KEYS = 32
 
 
-class MemoryTables:
-    """`Tables` in dicts."""
+class _Declared(dict[str, _Rows]):
+    """Rows of the tables that there are: on disk another one is no table either."""
 
-    def __init__(self) -> None:
-        self._tables: defaultdict[str, _Rows] = defaultdict(_Rows)
+    def __missing__(self, name: str) -> _Rows:
+        raise AssertionError(f"no fold here declares the table {name}")
+
+
+class MemoryTables:
+    """`Tables` in dicts.
+
+    declared  the tables that there are; None: whichever is asked for
+    """
+
+    def __init__(self, declared: Iterable[Table[Any]] | None = None) -> None:
+        self._tables: dict[str, _Rows] = defaultdict(_Rows)
+        if declared is not None:
+            self._tables = _Declared((table.name, _Rows()) for table in declared)
 
     def get(self, table: Table[Row], *key: str | int) -> Row | None:
         row: Row | None = self._tables[table.name].by_key.get(key)

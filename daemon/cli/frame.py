@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from daemon.cli.harmless import harmless
-from daemon.control.wire import spelled as json_line
+from daemon.spelling import spelled as json_line
 
 if TYPE_CHECKING:
     from rich.console import Console

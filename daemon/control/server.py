@@ -14,9 +14,10 @@ import structlog
 from aiohttp import web
 
 from daemon.control.peer import actor, peer_uid
-from daemon.control.wire import ARGUMENTS_BYTES_MAX, PATH, check_socket_path, encode
+from daemon.control.wire import ARGUMENTS_BYTES_MAX, PATH, check_socket_path
 from daemon.operations.exits import failure
 from daemon.operations.registry import BadArguments, exit_with, find
+from daemon.spelling import encode
 from events.errors import SyncError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ class MemoryShelf:
         self._folds = folds
         self._log = log
         self.position = 0
-        self.tables = MemoryTables()
+        self.tables = self._nothing()
 
     def advance(self, upto: int) -> None:
         try:
@@ -31,7 +31,10 @@ class MemoryShelf:
 
     def _empty(self) -> None:
         self.position = 0
-        self.tables = MemoryTables()
+        self.tables = self._nothing()
+
+    def _nothing(self) -> MemoryTables:
+        return MemoryTables(table for fold in self._folds for table in fold.tables)
 
     def close(self) -> None:
         self._empty()

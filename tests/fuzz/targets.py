@@ -24,7 +24,6 @@ import structlog
 from aiohttp import web
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import StreamReader
-from aiohttp.web_urldispatcher import UrlMappingMatchInfo
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -42,10 +41,12 @@ from daemon.handlers.observe import JobWatch
 from daemon.handlers.scan import scan
 from daemon.handlers.tasks import TaskWatch
 from daemon.http.receiver import Receiver
+from daemon.http.requests import one_line_a_request
 from daemon.http.webhook import Webhook
 from daemon.manifests.reading import read_metadata, read_samples
 from daemon.manifests.source import Source
 from daemon.manifests.spool import Spool
+from daemon.metrics import Metrics
 from daemon.observer import Observer
 from daemon.pool import Pool
 from daemon.ports.cvat import CvatError
@@ -143,11 +144,13 @@ class Webhooks(Target):
             on_delivery=lambda server, fact: None,
             bodies=bodies,
         )
-        self.handler = Webhook(receiver, body_bytes_max=BODY_BYTES_MAX, body_s=10.0)
+        around = one_line_a_request(Metrics())
+        webhook = Webhook(receiver, around, body_bytes_max=BODY_BYTES_MAX, body_s=10.0)
+        self.handle = webhook.shortcut(_nobody)
 
     async def one(self, rng: Rng) -> str:
         body = self._body(rng)
-        answer = await self.handler.handle(_request(rng, body))
+        answer = await self.handle(_request(rng, body))
         await self.log.fold()
         assert answer.status in (204, 400, 401, 413), f"answered {answer.status}"
         return str(answer.status)
@@ -158,11 +161,14 @@ class Webhooks(Target):
         return hostile_json(rng, rng.choice(deliveries()))
 
 
+async def _nobody(request: Any) -> web.StreamResponse:
+    raise AssertionError(f"{request.path} is taken for no delivery")
+
+
 class _Made:
     """What a request holds and the handler does not look at, made once: it takes a millisecond."""
 
     writer, task, protocol = Mock(), Mock(), Mock(_reading_paused=False)
-    route = UrlMappingMatchInfo({"server": "main"}, Mock())
     url = URL("http://127.0.0.1:8787/webhooks/cvat/main")
 
 
@@ -181,7 +187,7 @@ def _request(rng: Rng, body: bytes) -> web.Request:
     head = RawRequestMessage(
         "POST", _MADE.url.path, HttpVersion11, headers, (), False, None, False, False, _MADE.url
     )
-    request = web.Request(
+    return web.Request(
         head,
         content,
         _MADE.protocol,
@@ -190,8 +196,6 @@ def _request(rng: Rng, body: bytes) -> web.Request:
         loop,
         client_max_size=BODY_BYTES_MAX,
     )
-    request._match_info = _MADE.route
-    return request
 
 
 class Manifests(Target):

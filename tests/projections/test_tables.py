@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from projections.folds import FOLDS
 from projections.tables import MemoryTables, Table
 
 
@@ -64,3 +66,28 @@ def test_a_dump_shows_equal_state_as_equal_values() -> None:
     detour.delete(CELLS, "c", 1)
 
     assert detour.dump() == filled([Cell("a", 1, 1), Cell("b", 1, 2)]).dump()
+
+
+def test_a_table_that_no_fold_declares_is_none() -> None:
+    """A fold that forgets to declare one of its tables works in memory, and fails on disk."""
+    other = Table("other", ("name", "number"), Cell)
+    tables = MemoryTables([CELLS])
+    tables.put(CELLS, Cell("a", 1, 2))
+
+    assert tables.get(CELLS, "a", 1) == Cell("a", 1, 2)
+    for touch in (
+        lambda: tables.get(other, "a", 1),
+        lambda: tables.put(other, Cell("a", 1, 2)),
+        lambda: tables.delete(other, "a", 1),
+        lambda: list(tables.scan(other)),
+    ):
+        with pytest.raises(AssertionError, match="no fold here declares the table other"):
+            touch()
+
+
+def test_every_fold_stays_within_the_tables_that_it_declares() -> None:
+    """Each is rebuilt by itself: what lies in a table of another would be lost."""
+    for fold in FOLDS:
+        assert len({table.name for table in fold.tables}) == len(fold.tables)
+    names = [table.name for fold in FOLDS for table in fold.tables]
+    assert len(names) == len(set(names))

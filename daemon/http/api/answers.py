@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from daemon.control.wire import encode
 from daemon.http.api.problems import AnswerTooLarge
 from daemon.operations.registry import exit_with
+from daemon.spelling import encode
 
 LINES: Final = "application/x-ndjson"
 DOCUMENT_BYTES_MAX: Final = 8 * 2**20

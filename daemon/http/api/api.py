@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiohttp import web
 
-from daemon.control.wire import encode
 from daemon.http.api import cors
 from daemon.http.api.access import Access, check_scope
 from daemon.http.api.answers import LINES, Lines, as_document
@@ -35,6 +34,7 @@ from daemon.http.requests import ACTOR, CLIENT_GONE
 from daemon.http.requests import ROUTE as ROUTE_TAKEN
 from daemon.operations.exits import failure
 from daemon.operations.registry import BadArguments, Json, Operation, find
+from daemon.spelling import encode
 from events.errors import SyncError
 
 if TYPE_CHECKING:

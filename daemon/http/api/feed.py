@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from daemon.control.wire import encode
 from daemon.http.api.answers import write
 from daemon.http.api.problems import SeenFurther
 from daemon.operations.registry import BadArguments, Json, find
+from daemon.spelling import encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

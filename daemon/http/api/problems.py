@@ -9,7 +9,6 @@ from typing import Final
 from aiohttp import web
 
 from daemon.app import UnknownDataset, UnknownServer
-from daemon.control.wire import encode
 from daemon.http.api.rates import TooManyRequests
 from daemon.operations.exits import NOT_REACHABLE, USAGE, exit_code, failure
 from daemon.operations.registry import UnknownOperation
@@ -17,6 +16,7 @@ from daemon.operations.show import UnknownThing
 from daemon.operations.targets import UnknownTarget
 from daemon.ports.projections import BeyondLog, ProjectionsFailed
 from daemon.ports.store import QueueFull, StoreFailed
+from daemon.spelling import encode
 from daemon.tokens import TokensUnreadable
 from events.errors import SyncError
 from projections.pending import NothingWaits
