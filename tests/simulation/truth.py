@@ -48,9 +48,9 @@ class Truth:
     names: dict[Key, str] = field(default_factory=dict)
     known: dict[str, Facets] = field(default_factory=dict)
     owners: dict[str, set[str]] = field(default_factory=dict)
-    doubled: set[str] = field(default_factory=set)
-    # Objects that share a `label_id`: which of them is the label is a matter of taste.
-    copied: set[str] = field(default_factory=set)
+    # Name → objects that it may be taken for: they share a `label_id`, or it stood there twice.
+    # Which of them is the label is a matter of taste.
+    doubles: dict[str, set[str]] = field(default_factory=dict)
     # Tags of one class on one image at one time: nothing but ids and notes tells them apart.
     twins: set[str] = field(default_factory=set)
     # Objects that a save which is not over yet takes away and puts back.
@@ -106,7 +106,7 @@ class Truth:
         if any(thing.name == name for thing in taken.values()):
             # It came back beside the one that had taken its place.
             again = self.names[key] = f"{key[0]}-{key[1]}{AGAIN}"
-            self.doubled |= {name, again}
+            self._doubled({name, again})
             return again
         return name
 
@@ -129,7 +129,11 @@ class Truth:
                 owners = self.owners.setdefault(label_id, set())
                 owners.add(thing.name)
                 if len(owners) > 1:
-                    self.copied.add(label_id)
+                    self._doubled(owners)
+
+    def _doubled(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.doubles.setdefault(name, set()).update(names)
 
     def _note_twins(self, things: Mapping[Key, Thing]) -> None:
         at: dict[tuple[Any, Any], set[str]] = {}
@@ -141,9 +145,7 @@ class Truth:
 
     def is_copied(self, name: str) -> bool:
         """Tell whether an object ever shared its `label_id`, or stood twice on the server."""
-        return name in self.doubled or any(
-            name in self.owners[label_id] for label_id in self.copied
-        )
+        return name in self.doubles
 
     def has_double(self, name: str) -> bool:
         """Tell whether an object could ever be taken for another one, or another one for it."""

@@ -208,7 +208,7 @@ class Witness:
     def _authors(self, job: int, write: Write, name: str, edit: LabelEdit) -> list[frozenset[int]]:
         if edit.operation == "added":
             if self.world.truth.is_copied(name):
-                return [self._makers(write)]
+                return [self._makers(write, name)]
             facets = {"exists", *edit.facets}
         elif edit.facets == {"exists": False}:
             return [frozenset({write.gone[name]})] if name in write.gone else []
@@ -237,11 +237,11 @@ class Witness:
             authors |= seen.authors.get((name, facet), frozenset())
         return authors
 
-    def _makers(self, write: Write) -> frozenset[int]:
-        """Return who made any of the copies: each of them may pass for the first."""
-        names = {thing.name for thing in write.things.values()}
-        copies = filter(self.world.truth.is_copied, names)
-        return frozenset().union(*(write.authors[name, "exists"] for name in copies))
+    def _makers(self, write: Write, name: str) -> frozenset[int]:
+        """Return who made any of the copies, also of those that are gone."""
+        doubles = self.world.truth.doubles[name]
+        made = (write.authors.get((double, "exists"), frozenset()) for double in doubles)
+        return frozenset().union(*made)
 
     def _not_lost(self, job: int, edit: LabelEdit) -> None:
         """No label leaves its field unless somebody deleted it, and was done with saving."""
