@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ class Desk:
 
     folder: Path
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    readers: list[threading.Thread] = field(default_factory=list)
 
     @property
     def config(self) -> Path:
@@ -77,6 +79,9 @@ class Desk:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        for reader in self.readers:
+            reader.join()
+        for process in self.processes:
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
@@ -106,18 +111,40 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 @dataclass
 class Served:
-    """A daemon in a process of its own."""
+    """A daemon in a process of its own, whose lines are read as they come.
+
+    A daemon whose lines nobody reads stands still when the pipe is full.
+    """
 
     process: subprocess.Popen[str]
-    address: str
-    lines: list[dict[str, Any]]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    @property
+    def address(self) -> str:
+        """Return the http address that it serves at."""
+        found = [line["http"] for line in self.lines if line["event"] == "serving"]
+        assert found, f"it ended with {self.process.wait()}: {self.lines}"
+        return str(found[0])
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; return the exit code."""
         self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=READY_S)
-        self.lines += [json.loads(line) for line in rest.splitlines()]
-        return self.process.returncode
+        code = self.process.wait(READY_S)
+        self.reader.join()
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(json.loads(line))
+            if self.lines[-1]["event"] == "serving":
+                self.ready.set()
+        self.ready.set()
 
 
 @pytest.fixture
@@ -125,13 +152,10 @@ def serve(desk: Desk) -> Callable[[], Served]:
     """Return what starts a daemon and waits until it serves."""
 
     def start() -> Served:
-        process = desk.popen("serve")
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(json.loads(line))
-            if lines[-1]["event"] == "serving":
-                return Served(process, lines[-1]["http"], lines)
-        raise AssertionError(f"it ended with {process.wait()}: {lines}")
+        served = Served(desk.popen("serve"))
+        desk.readers.append(served.reader)
+        served.ready.wait()
+        assert served.address
+        return served
 
     return start

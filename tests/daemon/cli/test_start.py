@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from daemon.operations.here import HERE
 from daemon.operations.registry import find
 from tests.daemon.cli.conftest import ROOT, Desk, Served
 
-HELP_S = 0.35
+HELP_PROCESSOR_S = 0.2
 TRIES = 5
 
 # What `--help` may import besides the standard library. Everything heavier waits for its use.
@@ -87,16 +87,17 @@ def test_a_command_that_the_daemon_answers_imports_no_more_than_it_shows_with(
 
 
 def test_help_is_there_in_a_third_of_a_second():
-    """The fastest of a few tries: others share the machine, and the claim is about our code."""
+    """Of a processor's time, as others may share the machine, and even less than that."""
     took = []
     for _ in range(TRIES):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-m", "daemon", "--help"], cwd=ROOT, capture_output=True, check=True
         )
-        took.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
-    assert min(took) < HELP_S
+    assert min(took) < HELP_PROCESSOR_S
 
 
 def test_every_operation_that_runs_here_is_one():
