@@ -6,6 +6,7 @@ in the same group but is not in the log yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from daemon.ports.store import Appended, IdReused, WrongVersion
@@ -93,7 +94,9 @@ class Placing:
             if (actual := self._version(stream)) != expected:
                 raise WrongVersion(stream=stream, version_expected=expected, version_actual=actual)
         self.blobs.update(batch.blobs)
-        return Appended(positions=tuple([self._row(one) for one in batch.events]))
+        before = self._position
+        self._add(batch.events)
+        return Appended(positions=tuple(range(before + 1, self._position + 1)))
 
     def _repeated(self, batch: Batch) -> Appended | None:
         # Ids rise with time (UUIDv7), so most are greater than all before: no look-up.
@@ -125,27 +128,29 @@ class Placing:
         version = self.versions.get(stream)
         return self._ledger.version(stream) if version is None else version
 
-    def _row(self, one: Prepared) -> int:
-        event = one.event
-        position = self._position = self._position + 1
-        version = self.versions[event.stream] = self._version(event.stream) + 1
-        if event.id > self._id_last:
-            self._id_last = event.id
-        row = (
-            position,
-            event.stream,
-            version,
-            event.id,
-            one.type,
-            one.schema,
-            self._recorded_at,
-            event.occurred_at,
-            event.actor,
-            event.evidence,
-            event.correlation,
-            event.causation,
-            one.codec,
-            one.payload,
-        )
-        self.rows.append((*row, leaf_hash(*row)))
-        return position
+    def _add(self, events: Sequence[Prepared]) -> None:
+        # The only loop over the events of a large append that is all Python: no call but the hash.
+        position, versions, recorded_at = self._position, self.versions, self._recorded_at
+        for event, type, schema, codec, payload in events:
+            position += 1
+            stream = event.stream
+            version = versions[stream] = (versions.get(stream) or self._version(stream)) + 1
+            row = (
+                position,
+                stream,
+                version,
+                event.id,
+                type,
+                schema,
+                recorded_at,
+                event.occurred_at,
+                event.actor,
+                event.evidence,
+                event.correlation,
+                event.causation,
+                codec,
+                payload,
+            )
+            self.rows.append((*row, leaf_hash(*row)))
+        self._position = position
+        self._id_last = max(self._id_last, *[one.event.id for one in events])

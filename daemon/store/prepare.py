@@ -11,7 +11,7 @@ from daemon.ports.store import EventRefused
 from events import blobs, registry
 from events.envelope import EVIDENCE, ID_BYTES, Codec, NewEvent, Recorded
 from events.errors import SyncError
-from events.registry import Encoded, Fact
+from events.registry import Fact
 
 STREAM_BYTES_MAX: Final = 512
 ACTOR_BYTES_MAX: Final = 512
@@ -65,11 +65,11 @@ async def prepare(events: Sequence[NewEvent], expects: Mapping[str, int], salt: 
     """
     expects = dict(expects)
     if len(events) > INLINE_EVENTS_MAX:
-        return await asyncio.to_thread(lambda: _stored(_encoded(events), expects, salt))
+        return await asyncio.to_thread(lambda: _packed(_encoded(events), expects, salt))
     encoded = _encoded(events)
-    if sum(len(one.payload) for _, one in encoded) > INLINE_BYTES_MAX:
-        return await asyncio.to_thread(_stored, encoded, expects, salt)
-    return _stored(encoded, expects, salt)
+    if _bytes(encoded) > INLINE_BYTES_MAX:
+        return await asyncio.to_thread(_packed, encoded, expects, salt)
+    return _packed(encoded, expects, salt)
 
 
 def pack(spelled: bytes) -> Packed:
@@ -105,7 +105,7 @@ def fact_of(recorded: Recorded, blob: Callable[[str], object]) -> Fact:
     return registry.decode(recorded.type, recorded.schema, payload, blob=blob)
 
 
-def _encoded(events: Sequence[NewEvent]) -> list[tuple[NewEvent, Encoded]]:
+def _encoded(events: Sequence[NewEvent]) -> list[Prepared]:
     if not events:
         raise EventRefused("an append needs at least one event")
     if len(events) > EVENTS_PER_APPEND_MAX:
@@ -114,44 +114,51 @@ def _encoded(events: Sequence[NewEvent]) -> list[tuple[NewEvent, Encoded]]:
         )
     if len({event.id for event in events}) < len(events):
         raise EventRefused("two events of one append have the same id")
-    return [(_checked(event), _spelled(event)) for event in events]
+    return [_spelled(event) for event in events]
 
 
-def _spelled(event: NewEvent) -> Encoded:
-    if event.encoded is not None:
-        return event.encoded
-    assert event.fact is not None, "an event has a fact, its bytes, or both"
-    return registry.encode(event.fact)
+def _spelled(event: NewEvent) -> Prepared:
+    _check(event)
+    encoded = event.encoded
+    if encoded is None:
+        assert event.fact is not None, "an event has a fact, its bytes, or both"
+        encoded = registry.encode(event.fact)
+    type, schema, payload = encoded
+    return Prepared(event, type, schema, "json", payload)
 
 
-def _stored(
-    encoded: Sequence[tuple[NewEvent, Encoded]], expects: Mapping[str, int], salt: bytes
-) -> Batch:
+def _bytes(prepared: Sequence[Prepared]) -> int:
+    return sum([len(one.payload) for one in prepared])
+
+
+def _packed(spelled: Sequence[Prepared], expects: Mapping[str, int], salt: bytes) -> Batch:
+    """Lift out and compress what is worth it; most events are too small."""
     lifted: dict[bytes, bytes] = {}
-    prepared = [_one(event, one, salt, lifted) for event, one in encoded]
+    prepared = [
+        one if len(one.payload) <= COMPRESS_BYTES_MIN else _smaller(one, salt, lifted)
+        for one in spelled
+    ]
     packed = {name: pack(spelled) for name, spelled in lifted.items()}
-    size = sum(len(one.payload) for one in prepared)
-    size += sum(len(blob.stored) for blob in packed.values())
+    size = _bytes(prepared) + sum([len(blob.stored) for blob in packed.values()])
     if size > APPEND_BYTES_MAX:
         raise EventRefused("an append is too large", bytes=size, limit=APPEND_BYTES_MAX)
     return Batch(prepared, packed, expects, size)
 
 
-def _one(event: NewEvent, one: Encoded, salt: bytes, lifted: dict[bytes, bytes]) -> Prepared:
-    name, schema, payload = one
+def _smaller(one: Prepared, salt: bytes, lifted: dict[bytes, bytes]) -> Prepared:
+    payload = one.payload
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise EventRefused(
-            "an event is too large", type=name, bytes=len(payload), limit=PAYLOAD_BYTES_MAX
+            "an event is too large", type=one.type, bytes=len(payload), limit=PAYLOAD_BYTES_MAX
         )
-    if len(payload) <= COMPRESS_BYTES_MIN:
-        return Prepared(event, name, schema, "json", payload)
     if len(payload) > blobs.BLOB_BYTES_MIN:
         payload, found = blobs.lift(payload, salt)
         lifted |= found
-    return Prepared(event, name, schema, *pack(payload))
+    codec, stored = pack(payload)
+    return one._replace(codec=codec, payload=stored)
 
 
-def _checked(event: NewEvent) -> NewEvent:
+def _check(event: NewEvent) -> None:
     if not (
         _is_id(event.id)
         and (event.correlation is None or _is_id(event.correlation))
@@ -165,7 +172,6 @@ def _checked(event: NewEvent) -> NewEvent:
         raise EventRefused("an unknown kind of evidence", evidence=event.evidence)
     if event.occurred_at is not None and not _TIME_MIN < event.occurred_at < _TIME_MAX:
         raise EventRefused("a time that is no time", occurred_at=event.occurred_at)
-    return event
 
 
 def _is_id(id: object) -> bool:
