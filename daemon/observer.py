@@ -15,10 +15,12 @@ import structlog
 
 from daemon.clock import Clock
 from daemon.handlers.aside import set_aside
+from daemon.handlers.carry_out import PASSING
 from daemon.handlers.dates import earlier, latest
 from daemon.handlers.observe import JobWatch, Observed
 from daemon.logs import trouble
 from daemon.ports.cvat import Aside, CvatError
+from events.errors import SyncError
 from events.server import SweepCompleted
 from projections import jobs, merge, restored, runs
 from projections.attribution import date_us
@@ -154,7 +156,7 @@ class Observer:
             timer.cancel()
 
     async def _patiently(self, job: int) -> tuple[Observed, float]:
-        """Observe a job, and tell in how many seconds; wait out a server that is down."""
+        """Observe a job, and tell in how many seconds; wait out trouble that passes."""
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:
@@ -165,8 +167,8 @@ class Observer:
                     await self.watch.learn_authors(job)
                 self._say_observed(job, observed, took_s)
                 return observed, took_s
-            except CvatError as exc:
-                log.warning("server_unreachable", server=self.watch.server, **trouble(exc))
+            except PASSING as exc:
+                self._say_trouble(exc)
                 await self.clock.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
@@ -186,9 +188,13 @@ class Observer:
                 ms=_ms(self.clock.monotonic_s() - began_s),
             )
             return settled
-        except CvatError as exc:
-            log.warning("server_unreachable", server=self.watch.server, **trouble(exc))
+        except PASSING as exc:
+            self._say_trouble(exc)
             return False
+
+    def _say_trouble(self, exc: SyncError) -> None:
+        what = "server_unreachable" if isinstance(exc, CvatError) else "log_not_written"
+        log.warning(what, server=self.watch.server, **trouble(exc))
 
     def _say_observed(self, job: int, observed: Observed, took_s: float) -> None:
         is_news = observed.changed or observed.outcome != "observed"
@@ -215,7 +221,7 @@ class Observer:
             self._asked.clear()
             try:
                 cursor = await self.poll(cursor)
-            except CvatError as exc:
+            except PASSING as exc:
                 log.warning("poll_failed", server=self.watch.server, **trouble(exc))
 
     async def poll(self, cursor: str) -> str:
@@ -232,7 +238,7 @@ class Observer:
         while True:
             try:
                 await self.sweep()
-            except CvatError as exc:
+            except PASSING as exc:
                 log.warning("sweep_failed", server=self.watch.server, **trouble(exc))
                 await self.clock.sleep(min(self.poll_s, self.sweep_s))
             else:
@@ -244,7 +250,7 @@ class Observer:
         while await projections.ask(lambda tables: restored.unswept(tables, server)):
             try:
                 seen = await self._jobs()
-            except CvatError as exc:
+            except PASSING as exc:
                 log.warning("sweep_failed", server=server, **trouble(exc))
                 await self.clock.sleep(min(self.poll_s, self.sweep_s))
                 continue

@@ -10,10 +10,10 @@ import structlog
 
 from daemon.clock import Clock
 from daemon.handlers.backfill import Backfill
+from daemon.handlers.carry_out import PASSING
 from daemon.handlers.issues import IssueWatch
 from daemon.handlers.tasks import TaskWatch
 from daemon.logs import trouble
-from daemon.ports.cvat import CvatError
 from events.server import DeliveryReceived
 
 # Jobs are found first: tasks and issues of others are none of ours.
@@ -48,7 +48,7 @@ class Rounds:
                 log.info("issues wait for their round", server=self.issues.server)
 
     async def run(self) -> None:
-        """Go rounds until cancelled; trouble with the server puts a round off, no more."""
+        """Go rounds until cancelled; trouble that passes puts a round off, no more."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(BACKFILL_S, self.fill))
             group.create_task(self._every(TASKS_S, self.tasks.look, first_s=FIRST_S))
@@ -84,5 +84,5 @@ class Rounds:
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except CvatError as exc:
+        except PASSING as exc:
             log.warning("round_failed", server=self.issues.server, **trouble(exc))

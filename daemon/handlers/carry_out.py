@@ -9,8 +9,9 @@ from typing import Final
 from daemon.clock import Clock
 from daemon.handlers.apart import decided
 from daemon.pool import Pool
+from daemon.ports.cvat import CvatError
 from daemon.ports.projections import Projections, ProjectionsFailed
-from daemon.ports.store import EventStore, WrongVersion
+from daemon.ports.store import DiskFull, EventStore, QueueFull, WrongVersion
 from events.envelope import Evidence, NewEvent
 from projections.decision import Decision, Draft
 from projections.questions import AnyQuestion
@@ -18,6 +19,8 @@ from projections.tables import Tables
 
 # A stream moves on between the question and the append only while somebody else works on it.
 TRIES_MAX: Final = 20
+# Trouble that passes by itself: whoever works in the background waits, and tries again.
+PASSING: Final = (CvatError, WrongVersion, QueueFull, DiskFull)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from daemon.ports.store import DiskFull, QueueFull, WrongVersion
 from daemon.sandbox import RequestFault
+from events.errors import SyncError
 from events.job import AnnotationsObserved, JobSettled
 from events.registry import Fact
 from events.run import LabelsMerged
@@ -18,6 +20,8 @@ from tests.fakes.clock import run_virtual
 from tests.fakes.store import Life
 from tests.simulation.process import Process
 from tests.simulation.world import World
+
+VERSIONS_MOVE = WrongVersion(stream="job/main/1", version_expected=1, version_actual=2)
 
 Scene = Callable[[World, Process], Awaitable[None]]
 
@@ -167,6 +171,31 @@ def test_a_server_that_is_down_is_waited_for_and_nothing_is_lost(media: Path) ->
         await move(world)
         world.faults.requests.append(fault)
         await world.clock.sleep(400)
+
+    told = play(media, scene)
+
+    assert len(times(told, AnnotationsObserved)) == 1
+    assert len(times(told, LabelsMerged)) == 1
+
+
+@pytest.mark.parametrize("exc", [QueueFull("full"), DiskFull("no room"), VERSIONS_MOVE])
+def test_a_log_that_takes_nothing_now_is_waited_for(media: Path, exc: SyncError) -> None:
+    """A flood of deliveries fills the queue for a second; it ended the daemon."""
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        append, left = process.store.append, 40
+
+        async def refusing(*asked: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left > 0:
+                raise exc
+            return await append(*asked, **options)
+
+        process.store.__dict__["append"] = refusing
+        await move(world)
+        await world.clock.sleep(3_000)
 
     told = play(media, scene)
 
