@@ -21,7 +21,7 @@ from daemon.clock import SystemClock
 from daemon.ports.store import LogReader
 from daemon.store.sqlite import SqliteStore
 from events.envelope import NewEvent
-from projections.jobs import JOBS_FOLD
+from projections.jobs_fold import JOBS_FOLD
 from projections.tables import MemoryTables
 
 JOBS = 20

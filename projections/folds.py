@@ -5,7 +5,7 @@ from __future__ import annotations
 from projections.datasets import DATASETS_FOLD
 from projections.history import HISTORY_FOLD
 from projections.issues import ISSUES_FOLD
-from projections.jobs import JOBS_FOLD
+from projections.jobs_fold import JOBS_FOLD
 from projections.label_fields import LABEL_FIELDS_FOLD
 from projections.restored import RESTORED_FOLD
 from projections.runs_fold import RUNS_FOLD

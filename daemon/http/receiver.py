@@ -21,7 +21,8 @@ from events.envelope import NewEvent
 from events.errors import SyncError
 from events.server import DeliveryReceived
 from projections.attribution import date_us
-from projections.jobs import DELIVERIES, JOBS_FOLD
+from projections.jobs import DELIVERIES
+from projections.jobs_fold import JOBS_FOLD
 from projections.tables import Tables
 
 # Deliveries that the projections may not show yet; they lag behind by milliseconds.
