@@ -7,7 +7,10 @@ Whatever the number and size of the files, no more than one piece of one file is
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import stat
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -114,7 +117,7 @@ def _media(index: int, name: str, path: Path) -> Media:
             hint='send it under a plain name without folders, quotes, "\\" or a leading dot',
         )
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
     except OSError as exc:
         raise UnsendableMedia(
             "a media file cannot be read", path=str(path), reason=exc.strerror
@@ -215,10 +218,13 @@ async def _pieces(media: Media, start: int, size: int) -> AsyncIterator[bytes]:
 
 
 def _opened(path: Path, start: int, size: int) -> tuple[BinaryIO, bytes]:
-    """Open a file and read its first piece."""
+    """Open a file and read its first piece. Raises UnsendableMedia."""
     with ExitStack() as undo:
         try:
-            file = undo.enter_context(path.open("rb"))
+            # Without O_NONBLOCK, a named pipe in the file's place would hold the thread for ever.
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = undo.enter_context(os.fdopen(handle, "rb"))
+            _check_place(handle, path)
             file.seek(start)
             piece = file.read(size)
         except OSError as exc:
@@ -227,6 +233,20 @@ def _opened(path: Path, start: int, size: int) -> tuple[BinaryIO, bytes]:
             ) from exc
         undo.pop_all()
     return file, piece
+
+
+def _check_place(handle: int, path: Path) -> None:
+    """Check that what was opened is what was looked up, and no link was put in its way since.
+
+    Whoever may write into a dataset's folder could have any file of ours sent to the server.
+    """
+    is_there = sys.platform != "linux" or Path(f"/proc/self/fd/{handle}").readlink() == path
+    if not is_there or not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise UnsendableMedia(
+            "a media file is not where it was any more, or no file",
+            path=str(path),
+            hint="scan the dataset again; a link may lead within its folders only",
+        )
 
 
 def _piece_sizes(size: int) -> list[int]:

@@ -378,6 +378,41 @@ async def test_missing_empty_doubled_and_no_files_are_refused_before_anything_is
     assert script.seen == []
 
 
+def _link_to_it(folder: Path, secret: Path) -> None:
+    (folder / "a.png").unlink()
+    (folder / "a.png").symlink_to(secret)
+
+
+def _folder_becomes_a_link(folder: Path, secret: Path) -> None:
+    (folder / "a.png").unlink()
+    folder.rmdir()
+    folder.symlink_to(secret.parent)
+
+
+def _named_pipe(folder: Path, secret: Path) -> None:
+    (folder / "a.png").unlink()
+    os.mkfifo(folder / "a.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells where an open file lies")
+@pytest.mark.parametrize("swap", [_link_to_it, _folder_becomes_a_link, _named_pipe])
+async def test_what_was_put_in_the_place_of_a_file_is_not_sent(serve, connect, tmp_path, swap):
+    """Whoever writes into a dataset's folder would have any file of ours shown by the server."""
+    server = MediaServer()
+    client = await connect(await serve(server.handle))
+    folder, secret = tmp_path / "data", tmp_path / "home" / "a.png"
+    for made in (folder, secret.parent):
+        made.mkdir()
+    (folder / "a.png").write_bytes(b"an image")
+    secret.write_bytes(b"a key")
+    swap(folder, secret)
+
+    with pytest.raises(UnsendableMedia):
+        await client.upload_media(5, [("a.png", folder / "a.png")])
+
+    assert server.files == {}
+
+
 async def test_a_file_that_shrinks_meanwhile_ends_the_upload_in_words(serve, connect, tmp_path):
     """The server never sees the end of the request, so it takes nothing."""
     (file,) = make(tmp_path, a=8 << 20)
