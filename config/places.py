@@ -15,6 +15,7 @@ from typing import Any, Final
 from config.problems import Problem, SettingsUnusable
 
 FILE_NAME: Final = "labeltrail.toml"
+MACHINES: Final = Path("/etc/labeltrail") / FILE_NAME
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 SOCKET_NAME: Final = "control.sock"
 ENVIRONMENT_PREFIX: Final = "LABELTRAIL_"
@@ -25,13 +26,17 @@ Nested = dict[str, Any]
 def config_path(given: Path | None = None) -> Path:
     """Return the file of the settings, whether it exists or not.
 
-    The one given, $LABELTRAIL_CONFIG, ./labeltrail.toml where there is one, else
-    $XDG_CONFIG_HOME/labeltrail/labeltrail.toml.
+    The one given, $LABELTRAIL_CONFIG, ./labeltrail.toml where there is one,
+    $XDG_CONFIG_HOME/labeltrail/labeltrail.toml where there is one, that of the machine's service
+    for whoever may read it, else the one below $XDG_CONFIG_HOME again.
     """
     if named := given or os.environ.get("LABELTRAIL_CONFIG"):
         return Path(named).absolute()
-    here = Path(FILE_NAME).absolute()
-    return here if here.exists() else _xdg("XDG_CONFIG_HOME", ".config") / FILE_NAME
+    own = _xdg("XDG_CONFIG_HOME", ".config") / FILE_NAME
+    for path in (Path(FILE_NAME).absolute(), own):
+        if path.exists():
+            return path
+    return MACHINES if os.access(MACHINES, os.R_OK) else own
 
 
 def text_of(given: Path | None = None, *, missing_is_fine: bool = False) -> str:

@@ -57,7 +57,8 @@ def runs(
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings file; default: $LABELTRAIL_CONFIG, ./labeltrail.toml, ~/.config/labeltrail/.",
+    help="Settings file; default: $LABELTRAIL_CONFIG, ./labeltrail.toml, or the one in"
+    " ~/.config/labeltrail/ or /etc/labeltrail/.",
 )
 url_option = click.option(
     "--url",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from config import places
 from config.load import control_socket, load
 from config.places import config_path, data_folder, find_control_socket
 from config.problems import SettingsUnusable
@@ -20,6 +21,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))
+    monkeypatch.setattr(places, "MACHINES", tmp_path / "etc/labeltrail.toml")
     monkeypatch.chdir(tmp_path)
 
 
@@ -170,9 +172,16 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path):
     assert pets.media_roots == (tmp_path / "a", Path("/b"))
 
 
-def test_the_file_is_looked_for_in_four_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A given one, $LABELTRAIL_CONFIG, the current folder, then XDG's."""
-    assert config_path() == tmp_path / "xdg-config/labeltrail/labeltrail.toml"
+def test_the_file_is_looked_for_in_five_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A given one, $LABELTRAIL_CONFIG, the current folder, XDG's, that of the machine's service."""
+    own = tmp_path / "xdg-config/labeltrail/labeltrail.toml"
+    assert config_path() == own
+    (tmp_path / "etc").mkdir()
+    places.MACHINES.touch()
+    assert config_path() == places.MACHINES
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert config_path() == own
     here = written(tmp_path, "")
     assert config_path() == here
     monkeypatch.setenv("LABELTRAIL_CONFIG", "/etc/labeltrail.toml")

@@ -77,7 +77,8 @@ def do_as_told(machine: Machine, command: str) -> None:
 
 
 def labeltrail(machine: Machine, words: str) -> str:
-    return machine.ask(f"{LABELTRAIL} {words} --config {CONFIG}")
+    """Run a command as an administrator types it: where the settings are goes without saying."""
+    return machine.ask(f"{LABELTRAIL} {words}")
 
 
 def shown(machine: Machine, name: str, unit: str = "labeltrail.service") -> str:
@@ -209,7 +210,7 @@ def test_a_reload_takes_other_settings_and_restarts_nothing(machine: Machine):
     machine.write(CONFIG, f'{SETTINGS}\n[datasets.pets]\nmanifest = "/srv/data/pets"\n', mode=0o640)
     machine.ask(f"chgrp labeltrail {CONFIG} && systemctl reload labeltrail")
 
-    wait_for(machine, f'{LABELTRAIL} status --config {CONFIG} | grep -q "dataset pets"')
+    wait_for(machine, f'{LABELTRAIL} status | grep -q "dataset pets"')
 
     assert shown(machine, "MainPID") == running
     machine.write(CONFIG, SETTINGS, mode=0o640)
