@@ -41,6 +41,8 @@ class Witness:
         self.uploaded: dict[Address, str] = {}
         self.keys: dict[Address, Key] = {}
         self.looks: dict[int, list[int]] = {}
+        # Names of objects, and the look at which it was decided that they are gone.
+        self.told_gone: set[tuple[str, int]] = set()
         self.documents: dict[Address, Document] = {}
         # As both sides had it last.
         self.agreed: dict[Address, Document] = {}
@@ -185,6 +187,9 @@ class Witness:
 
     def _edited(self, at: Recorded, job: int, edit: LabelEdit) -> None:
         self.world.counts[f"evidence of edits: {at.evidence}"] += len(edit.facets)
+        if edit.facets == {"exists": False}:
+            name = self._name_of((edit.sample, edit.field, edit.label))
+            self.told_gone.add((name, self.observed_us[job]))
         if at.evidence not in NAMED:
             return
         write = self.world.truth.at(job, self.observed_us[job])
@@ -265,14 +270,17 @@ class Witness:
         """
         last: tuple[Key, Write] | None = None
         before: Write | None = None
+        told_gone = False
         for date in self.looks[job]:
             write = self.world.truth.at(job, date)
             assert write is not None
             key = next((k for k, thing in write.things.items() if thing.name == name), None)
             if key is not None:
-                if last is not None and not _is_known(*last, key, write, at_once=last[1] is before):
+                at_once = last is not None and last[1] is before
+                if last and not _is_known(*last, key, write, at_once=at_once, told_gone=told_gone):
                     return True
-                last = key, write
+                last, told_gone = (key, write), False
+            told_gone |= (name, date) in self.told_gone
             before = write
         return False
 
@@ -280,17 +288,24 @@ class Witness:
         return self.world.truth.names[self.keys[address]]
 
 
-def _is_known(old_key: Key, old: Write, key: Key, new: Write, *, at_once: bool) -> bool:
+def _is_known(
+    old_key: Key, old: Write, key: Key, new: Write, *, at_once: bool, told_gone: bool
+) -> bool:
     """Tell whether one look showed an object so that it could be known from the one before.
 
-    at_once  whether nobody looked in between, when it was not there
+    at_once    whether nobody looked in between, when it was not there
+    told_gone  whether it was decided in between that it is gone; what lies there then is new
     """
     was, now = old.things[old_key].facets, new.things[key].facets
     same_id = bool(was.get(LABEL_ID)) and was.get(LABEL_ID) == now.get(LABEL_ID)
     # Of two that lie alike nobody knows which one it is.
-    in_place = _place(was) == _place(now) and all(
-        [_place(thing.facets) for thing in write.things.values()].count(_place(now)) == 1
-        for write in (old, new)
+    in_place = (
+        not told_gone
+        and _place(was) == _place(now)
+        and all(
+            [_place(thing.facets) for thing in write.things.values()].count(_place(now)) == 1
+            for write in (old, new)
+        )
     )
     return old_key == key or same_id or in_place or (at_once and _is_near(old, was, new, now))
 
