@@ -25,6 +25,8 @@ WORKERS_MAX: Final = 2
 LONG_WORKERS_MAX: Final = 2
 SILENT_S: Final = 120.0
 TRIES: Final = 2
+INLINE_BYTES_MAX: Final = 256 * 1024
+"""Less than this is decoded where it is: passing it on would cost more."""
 STREAM_BYTES: Final = 2**20
 KEPT_BYTES_MAX: Final = 256 * 2**20
 """A process that grew larger is not kept for the next work."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SOCKET_MODE: Final = 0o660
 STOP_S: Final = 5.0
+# The loop itself decodes no larger arguments.
+INLINE_BYTES_MAX: Final = 256 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +99,8 @@ class _Control:
             operation = find(name)
             known = operation.name
             app = self._app.acting_as(actor(_uid_of(request)))
-            async with aclosing(operation.start(app, _object(arguments))) as objects:
+            given = await _object(arguments)
+            async with aclosing(operation.start(app, given)) as objects:
                 async for found in objects:
                     if found["kind"] == "exit":
                         last = found
@@ -137,11 +140,16 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _object(arguments: bytes) -> dict[str, Any]:
+async def _object(arguments: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(arguments or b"{}", type=dict[str, Any])
+        if len(arguments) > INLINE_BYTES_MAX:
+            return await asyncio.to_thread(_decode, arguments)
+        return _decode(arguments or b"{}")
     except msgspec.MsgspecError as exc:
         raise BadArguments("the arguments are no JSON object", reason=str(exc)) from exc
+
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _uid_of(request: web.Request) -> int:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from daemon.clock import Clock
+from daemon.cvat.answers import Answer
 from daemon.cvat.server import ServerConfig
 from daemon.cvat.shapes import checked, place_of, sound
 from daemon.cvat.uploads import await_task_data, upload
 from daemon.cvat.wire import Call, Query, Wire, encode, open_wire
 from daemon.ports.cvat import Action, Aside, Row, ServerTrouble, Sorting, WebhookType
 
+Decoded = TypeVar("Decoded")
+
 EVENTS_MAX = 1_000
+INLINE_BYTES_MAX: Final = 256 * 1024
 
 
 async def connect(config: ServerConfig, clock: Clock) -> CvatClient:
@@ -112,7 +118,7 @@ class CvatClient:
             repeatable=repeatable,
             bytes_max=self._wire.config.limits.annotation_bytes_max,
         )
-        return (await self._wire.send(call)).row()
+        return await _decoded(await self._wire.send(call), Answer.row)
 
     async def patch_job(self, job: int, changes: Row) -> Row:
         return await self._change(f"/api/jobs/{job:d}", changes)
@@ -241,7 +247,7 @@ class CvatClient:
 
     async def _row(self, path: str, query: Query | None = None) -> Row:
         answer = await self._wire.get(path, query)
-        return checked(answer.row(), path, answer.facts)
+        return checked(await _decoded(answer, Answer.row), path, answer.facts)
 
     async def _create(self, path: str, spec: Row) -> Row:
         return (await self._wire.write("POST", path, spec)).row()
@@ -260,7 +266,7 @@ class CvatClient:
         for page in range(1, limits.pages_max + 1):
             numbered = {**(query or {}), "page": page, "page_size": limits.page_size}
             answer = await self._wire.get(path, numbered, bytes_max=limits.page_bytes_max)
-            rows, more = answer.page(limits.page_size)
+            rows, more = await _decoded(answer, partial(Answer.page, rows_max=limits.page_size))
             for row in sound(rows, path, answer.facts, aside):
                 yield row
             if not more or not rows:
@@ -286,7 +292,7 @@ class CvatClient:
             numbered = {"page": page} if page > 1 else {}
             asked = {**query, **where, **numbered}
             answer = await self._wire.get(path, asked, bytes_max=limits.page_bytes_max)
-            rows, more = answer.page(limits.page_size)
+            rows, more = await _decoded(answer, partial(Answer.page, rows_max=limits.page_size))
             for row in sound(rows, path, answer.facts, aside):
                 yield row
             if not more or not rows:
@@ -303,6 +309,13 @@ class CvatClient:
             path=path,
             pages=self._wire.config.limits.pages_max,
         )
+
+
+async def _decoded(answer: Answer, decode: Callable[[Answer], Decoded]) -> Decoded:
+    """Decode an answer; a large one in a thread, since the loop never decodes so much."""
+    if len(answer.body) <= INLINE_BYTES_MAX:
+        return decode(answer)
+    return await asyncio.to_thread(decode, answer)
 
 
 def _after(date: str, number: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from daemon.pool import Pool
+from daemon.pool import INLINE_BYTES_MAX, Pool
 from daemon.ports.projections import ProjectionsFailed, TablesFile
 from daemon.projector.opened import opened
 from events import registry
@@ -26,9 +26,6 @@ from projections.decision import Decision, Draft
 from projections.folds import FOLDS
 from projections.questions import AnyQuestion
 from projections.tables import Tables
-
-# The loop itself never decodes more than this in one go.
-INLINE_BYTES_MAX: Final = 256 * 1024
 
 _RAISES: Final = (UnknownLabel, UnreadableAnnotations, ProjectionsFailed)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from daemon.pool import Pool
+from daemon.pool import INLINE_BYTES_MAX, Pool
 from events.annotations import Annotation, LabelSpec
 from projections.codec.cvat import (
     Schema,
@@ -17,8 +17,6 @@ from projections.codec.cvat import (
     annotations_from_wire,
 )
 
-# The loop itself never decodes more than this in one go.
-INLINE_BYTES_MAX: Final = 256 * 1024
 PIECE_BYTES: Final = 256 * 1024
 
 _labels = msgspec.msgpack.Decoder(tuple[LabelSpec, ...])
@@ -36,8 +34,12 @@ async def decoded(body: bytes, labels: tuple[LabelSpec, ...], pool: Pool) -> lis
     errors = (UnreadableAnnotations, UnknownLabel)
     found: list[Annotation] = []
     for piece in await pool.run(work, _encode(labels), body, raises=errors):
-        found += _piece.decode(piece)
-        await asyncio.sleep(0)
+        # One annotation alone may be larger than a piece.
+        if len(piece) > 2 * PIECE_BYTES:
+            found += await asyncio.to_thread(_piece.decode, piece)
+        else:
+            found += _piece.decode(piece)
+            await asyncio.sleep(0)
     return found
 
 

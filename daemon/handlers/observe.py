@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
-from daemon.handlers.apart import INLINE_BYTES_MAX
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.decoding import decoded
-from daemon.pool import Pool, WorkFailed
+from daemon.pool import INLINE_BYTES_MAX, Pool, WorkFailed
 from daemon.ports.cvat import (
     AnswerTooLarge,
     CvatApi,

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # Group commits of a busy second fit the cache; a reader in another process waits this long.
-_CACHE_KIB: Final = 65_536
+_CACHE_KIB: Final = 16_384
 BUSY_MS: Final = 5_000
 _WAL_BYTES_KEPT: Final = 64 * 2**20
 

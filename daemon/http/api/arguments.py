@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Args = TypeVar("Args", bound=msgspec.Struct)
 
 QUERY_VALUES_MAX: Final = 1_000
+# The loop itself decodes no larger body.
+INLINE_BYTES_MAX: Final = 256 * 1024
 _SEVERAL: Final = (msgspec.inspect.VarTupleType, msgspec.inspect.ListType)
 
 
@@ -50,9 +52,14 @@ async def from_body(request: web.Request, *, bytes_max: int, seconds: float) -> 
     except TimeoutError as exc:
         raise BodyTooSlow("the body did not arrive in time", seconds=seconds) from exc
     try:
-        return msgspec.json.decode(bytes(body) or b"{}", type=Json)
+        if len(body) > INLINE_BYTES_MAX:
+            return await asyncio.to_thread(_decode, bytes(body))
+        return _decode(bytes(body) or b"{}")
     except msgspec.MsgspecError as exc:
         raise BadArguments("the arguments are no JSON object", reason=str(exc)) from exc
+
+
+_decode: Final = msgspec.json.Decoder(Json).decode
 
 
 def converted(arguments: Json, args: type[Args], of: str) -> Args:
