@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 
 from daemon.manifests import jsonstream
 from daemon.manifests.errors import ManifestBroken
+from daemon.manifests.files import open_regular
 from events.dataset import Document
 
 LINE_BYTES_MAX: Final = 1 << 20
@@ -20,7 +21,7 @@ VERSIONS: Final = ("1.0", "1.1")
 
 def read_samples(manifest: Path, *, dataset: str) -> Iterator[Document]:
     """Yield a sample document for each image. Raises ManifestBroken."""
-    with manifest.open("rb") as file:
+    with open_regular(manifest) as file:
         lines = _lines(file, manifest.name)
         _check_header([header for _, header in zip(range(2), lines, strict=False)], manifest.name)
         for line in lines:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from daemon.manifests import jsonstream
 from daemon.manifests.errors import ManifestBroken
+from daemon.manifests.files import open_regular
 from daemon.manifests.source import METADATA
 from events.dataset import Document
 from events.log import EPOCH_FIRST
@@ -74,7 +75,7 @@ def read_samples(folder: Path) -> Iterator[Document]:
     """Yield the samples' documents in the manifest's order. Raises ManifestBroken."""
     path = folder / "samples.json"
     if path.exists():
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield from jsonstream.documents(file, key="samples", file=path.name)
         return
     # FiftyOne's `use_dirs=True`: names begin with the number of the sample.
@@ -84,7 +85,7 @@ def read_samples(folder: Path) -> Iterator[Document]:
 
 
 def _whole(path: Path, bytes_max: int) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         text = file.read(bytes_max + 1)
     if len(text) > bytes_max:
         raise ManifestBroken(f"the file is larger than {bytes_max} bytes", file=path.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
@@ -68,6 +69,22 @@ def test_metadata_that_cannot_be_taken_is_refused(
 
     with pytest.raises(ManifestBroken):
         read(tmp_path / "birds", spool)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["metadata.json", "samples.json", "manifest.jsonl"])
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_in_the_place_of_one_is_refused(
+    tmp_path: Path, spool: Spool, name: str, put: Callable[[Path], None]
+) -> None:
+    """A named pipe held the thread that read it for ever, and the daemon when it was to end."""
+    folder = tmp_path / "birds"
+    export(folder, [sample(1)], images=False)
+    (folder / name).unlink(missing_ok=True)
+    put(folder / name)
+
+    with pytest.raises(ManifestBroken, match="no regular file"):
+        read(folder / name if name == "manifest.jsonl" else folder, spool)
 
 
 def test_the_digest_follows_content_order_and_media(tmp_path: Path) -> None:
