@@ -110,9 +110,7 @@ class Spool:
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Yield (nth, bytes) of the samples that are new or not as they were, in their order."""
-        rows = self._db.execute("SELECT nth, length(document) FROM changed ORDER BY nth")
-        for nth, size in rows:
-            yield nth, size
+        yield from self._db.execute("SELECT nth, length(document) FROM changed ORDER BY nth")
 
     def changed(self, span: Span) -> Iterator[Changed]:
         """Yield some of the samples that are new or not as they were, in the manifest's order."""
