@@ -148,9 +148,8 @@ def _object(found: object) -> Mapping[str, Any]:
 
 
 def _id(found: object) -> int | None:
-    if isinstance(found, bool) or not isinstance(found, int):
-        return None
-    return found if 0 < found <= ID_MAX else None
+    # True and False are integers to `isinstance`.
+    return found if type(found) is int and 0 < found <= ID_MAX else None
 
 
 def _text(found: object, shape: re.Pattern[str]) -> str | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Final, NamedTuple
 
+import msgspec
+
 from daemon.clock import Clock
 from daemon.cvat import deliveries, signatures
 from daemon.cvat.deliveries import UnreadableDelivery
@@ -66,7 +68,7 @@ class _Coming(NamedTuple):
                 on_disk.set_exception(exc)
 
 
-class _Remembered(NamedTuple):
+class _Remembered(msgspec.Struct, gc=False):
     """A delivery that came at a time; `coming` while it is on its way to the disk."""
 
     coming: _Coming | None
@@ -226,9 +228,9 @@ class Receiver:
 
     def _recorded(self, group: list[_Coming]) -> None:
         for coming in group:
-            if coming.key in self._recent:
+            if remembered := self._recent.get(coming.key):
                 # Who waits, and the body, would be kept for as long as the key is.
-                self._recent[coming.key] = self._recent[coming.key]._replace(coming=None)
+                remembered.coming = None
             coming.tell(None)
         now_us = self._clock.now_us()
         for coming in group:
