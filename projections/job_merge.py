@@ -13,6 +13,7 @@ from events.run import FieldSchema, Frame
 from projections import jobs, runs
 from projections.attribution import UNKNOWN, Author, joined
 from projections.codec.fiftyone import merged_facets
+from projections.facets import Facets
 from projections.identity import match
 from projections.label_fields import LABELS
 from projections.label_schema import LABEL_ID
@@ -36,6 +37,7 @@ class JobMerge:
     tracked: dict[Address, Known] = field(default_factory=dict)
     matching: Matching = field(default_factory=Matching)
     quarantine: dict[str, runs.WaitingRow] = field(default_factory=dict)
+    _was: dict[Address, Row | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for row in self.tables.scan(runs.WAITING, self.run.dataset, self.run.key, "", 0, "", ""):
@@ -61,8 +63,7 @@ class JobMerge:
 
     def _known(self, label: TrackedRow) -> Known:
         was = self.was(label)
-        target = self.run.field(label.field)
-        last = merged_facets(was.annotation, target) if was else label.seen
+        last = self._last(label, was)
         signs = {label.label, _sign_of(was.annotation) if was else ""} - {""}
         went = was.position if isinstance(was, jobs.RemovedRow) else 0
         there = not _is_gone(label, was)
@@ -70,6 +71,17 @@ class JobMerge:
 
     def was(self, label: TrackedRow) -> Row | None:
         """Return the annotation that stood for a label so far, also where it is gone."""
+        if label.address not in self._was:
+            self._was[label.address] = self._find(label)
+        return self._was[label.address]
+
+    def _last(self, label: TrackedRow, was: Row | None) -> Facets:
+        """Return a label's facets as last shown by an annotation that stood for it."""
+        if label.address in self.tracked:
+            return self.tracked[label.address].last
+        return merged_facets(was.annotation, self.run.field(label.field)) if was else label.seen
+
+    def _find(self, label: TrackedRow) -> Row | None:
         for part in label.parts:
             place = (self.job.server, label.job, part.kind, part.id)
             found = self.tables.get(jobs.ANNOTATIONS, *place) or self.tables.get(
@@ -106,7 +118,7 @@ class JobMerge:
             return _recorded(label, was, facet)
         if facet == "exists" and _is_gone(label, was):
             return own
-        last = merged_facets(was.annotation, self.run.field(label.field))
+        last = self._last(label, was)
         if same_facet(facet, last.get(facet), candidate.facets.get(facet)):
             touched = was.touched.get(facet)
             return frozenset({touched}) if touched else _recorded(label, was, facet)
