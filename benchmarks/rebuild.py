@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,10 @@ class Recording(MemoryTables):
     def put(self, table: Table[Row], row: Row) -> None:
         super().put(table, row)
         self.writes.setdefault(table, {})[table.key_of(row)] = row
+
+    def put_all(self, table: Table[Row], rows: Mapping[Key, Row]) -> None:
+        super().put_all(table, rows)
+        self.writes.setdefault(table, {}).update(rows)
 
     def delete(self, table: Table[Row], *key: str | int) -> None:
         # What was never there costs nobody a statement.

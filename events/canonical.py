@@ -102,11 +102,12 @@ def _marked(value: object, depth: int) -> object:
             return [_marked(one, depth + 1) for one in value]
         case dict():
             marked = {key: _marked(one, depth + 1) for key, one in value.items()}
-            return {"$literal": marked} if _looks_marked(value) else marked
+            return {"$literal": marked} if looks_marked(value) else marked
     return value  # orjson decides, on this way as on the fast one
 
 
-def _looks_marked(value: dict[str, object]) -> bool:
+def looks_marked(value: dict[str, object]) -> bool:
+    """Tell whether an object looks like a mark, so that it is spelled as a `$literal`."""
     return len(value) == 1 and next(iter(value)) in _MARKS
 
 
@@ -125,7 +126,7 @@ def _revived(value: object, blob: Callable[[str], object] | None) -> object:
     match value:
         case list():
             return [_revived(one, blob) for one in value]
-        case dict() if _looks_marked(value):
+        case dict() if looks_marked(value):
             return _unmarked(*value.popitem(), blob)
         case dict():
             return {key: _revived(one, blob) for key, one in value.items()}
@@ -140,7 +141,7 @@ def _unmarked(mark: str, held: object, blob: Callable[[str], object] | None) -> 
             return _big_integer(held)
         case "$blob", str() if blob is not None:
             return blob(held)
-        case "$literal", dict() if _looks_marked(held):
+        case "$literal", dict() if looks_marked(held):
             # One level is taken as it stands; what lies below may be marked again.
             return {key: _revived(one, blob) for key, one in held.items()}
     raise NotCanonical("a mark that is never written", mark=mark, held=repr(held)[:80])

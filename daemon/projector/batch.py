@@ -24,7 +24,7 @@ def fold_batch(
     folds: Collection[Fold], tables: Tables, log: LogReader, *, after: int, upto: int
 ) -> Recorded:
     """Fold the next events after a position, at most BATCH_EVENTS; return the last of them."""
-    with _no_garbage_collection():
+    with no_garbage_collection():
         at = _fold(folds, tables, log, after, upto)
     if at is None:
         raise ProjectionsFailed(
@@ -56,7 +56,7 @@ def _fold(
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Keep the collector away for a batch: it makes no cycles, and half its time would go there.
 
     The switch is the process's. Whoever found it off leaves it off, so of two threads the first

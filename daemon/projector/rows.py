@@ -10,7 +10,7 @@ import msgspec
 import msgspec.inspect
 import orjson
 
-from events.canonical import canonical, is_marked, parse
+from events.canonical import canonical, is_marked, looks_marked, parse
 from events.errors import SyncError
 from projections.tables import Row
 
@@ -102,8 +102,7 @@ def _marked(value: Any) -> Any:
             return orjson.loads(canonical(value))
         case list():
             return [_marked(one) for one in value]
-        case dict() if len(value) == 1 and next(iter(value)).startswith("$"):
-            return orjson.loads(canonical(value))
         case dict():
-            return {key: _marked(one) for key, one in value.items()}
+            marked = {key: _marked(one) for key, one in value.items()}
+            return {"$literal": marked} if looks_marked(value) else marked
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
@@ -15,8 +15,10 @@ from daemon.projector.batch import chosen
 from daemon.projector.file import disk_errors, transaction
 from daemon.projector.pointers import Pointer, Pointers, State, shape_of
 from daemon.projector.projections import KeptProjections
-from daemon.projector.shelf import PastShelf, SqliteShelf
+from daemon.projector.shelf import Moved, PastShelf, SqliteShelf
 from daemon.projector.tables import SqliteTables
+from daemon.projector.writer import Writer
+from daemon.store.driver import sqlite3
 from events.envelope import Recorded
 from projections.fold import Fold
 from projections.tables import Tables
@@ -59,18 +61,23 @@ class SqliteKeeper:
         return self._readable.issuperset(fold.name for fold in chosen(self._folds, names))
 
     def tables(self) -> Tables:
+        self._live.settle()
         return self._live.tables
 
     def advance(self, upto: int) -> None:
+        self._finish_readings()
         self._live.advance(upto)
 
     def begin(self, names: Collection[str]) -> None:
+        self._settle()
         with transaction(self._conn):
             self._begin({*names, *self._pointers.all("building")})
         self._join()
 
     def build(self) -> None:
         assert self._new is not None
+        self._finish_readings()
+        self._live.settle()  # They may be about to lose their place.
         if self._new.position < self.position:
             self._new.advance(self.position)
         else:  # The live tables stand at the very beginning, so there is nothing to fold.
@@ -81,6 +88,7 @@ class SqliteKeeper:
 
     def abandon(self) -> None:
         if self._new is not None and not self.frozen:
+            self._settle()
             with transaction(self._conn):
                 self._begin(())
             self._join()
@@ -108,6 +116,7 @@ class SqliteKeeper:
     def _open(self) -> None:
         with disk_errors():
             self._conn = self._opened.enter_context(closing(file.open_file(self._path)))
+        self._writer = self._opened.enter_context(closing(Writer(self._path)))
         self._pointers = Pointers(self._conn)
         with transaction(self._conn):
             if file.is_new(self._conn):
@@ -161,11 +170,24 @@ class SqliteKeeper:
         self._pointers.switch()
         self._pointers.name_live(self._folds)
 
-    def _moved(self, last: Recorded) -> None:
-        self._pointers.moved("live", last)
+    def _settle(self) -> None:
+        for shelf in self._shelves:
+            shelf.settle()
 
-    def _built(self, last: Recorded) -> None:
-        self._pointers.moved("building", last)
+    def _finish_readings(self) -> None:
+        """End what somebody still reads: on one connection all see the state of the first."""
+        for shelf in self._shelves:
+            shelf.tables.finish_readings()
+
+    @property
+    def _shelves(self) -> list[SqliteShelf]:
+        return [self._live, *([self._new] if self._new else [])]
+
+    def _moved(self, conn: sqlite3.Connection, last: Recorded) -> None:
+        Pointers(conn).moved("live", last)
+
+    def _built(self, conn: sqlite3.Connection, last: Recorded) -> None:
+        Pointers(conn).moved("building", last)
         if last.position == self.position:
             self._switch()
 
@@ -180,7 +202,7 @@ class SqliteKeeper:
         """Return the folds whose tables can be read, be they of an earlier revision."""
         return [f for f in self._folds if f.name in rows and rows[f.name].shape == shape_of(f)]
 
-    def _shelf(self, state: State, moved: Callable[[Recorded], None]) -> SqliteShelf:
+    def _shelf(self, state: State, moved: Moved) -> SqliteShelf:
         rows = self._pointers.all(state)
         folds = self._joinable(rows)
         names = {
@@ -188,7 +210,10 @@ class SqliteKeeper:
         }
         tables = SqliteTables(self._conn, names, folds)
         position = next(iter(rows.values())).position
-        return SqliteShelf(self._conn, folds, tables, self._reader, position=position, moved=moved)
+        return SqliteShelf(
+            self._conn, folds, tables, self._reader,
+            position=position, moved=moved, writer=self._writer,
+        )  # fmt: skip
 
 
 class SqliteProjections(KeptProjections):

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from daemon.ports.projections import ProjectionsFailed
 from daemon.ports.store import EventStore
-from daemon.projector import SqliteProjections, batch
+from daemon.projector import SqliteProjections, batch, shelf
 from daemon.projector.file import open_file
 from daemon.store.driver import sqlite3
 from daemon.store.memory import MemoryStore
@@ -53,6 +53,12 @@ async def store() -> AsyncIterator[MemoryStore]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "projections.db"
+
+
+@pytest.fixture(params=[0, shelf.WRITE_BEHIND_ROWS_MIN], ids=["behind", "at once"], autouse=True)
+def write_behind_rows_min(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every batch but the last be written while the next is folded, or none."""
+    monkeypatch.setattr(shelf, "WRITE_BEHIND_ROWS_MIN", request.param)
 
 
 @asynccontextmanager

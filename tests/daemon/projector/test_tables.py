@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemon.projector.file import is_damage, open_temporary
@@ -89,8 +89,11 @@ def do(tables: Tables, step: tuple[Any, ...]) -> Any:
     return None
 
 
+@settings(deadline=None)  # The first example imports what makes tables.
 @given(steps)
 @example([("put", Label(dataset="", frame=0, kind="box", value={"$": -(2**63) - 1}))])
+@example([("put", Label(dataset="", frame=0, kind="box", value={"$": {"b": None, "a": None}}))])
+@example([("put", Label(dataset="", frame=0, value={"$literal": {"$blob": {"b": None, "a": 1}}}))])
 def test_the_same_steps_show_the_same_rows(taken: list[tuple[Any, ...]]) -> None:
     """Promise 1 hangs on it: a fold cannot tell where its tables are kept."""
     kept, remembered = sqlite_tables(), MemoryTables()
