@@ -14,7 +14,7 @@ from daemon.store.driver import BUSY_MS, sqlite3
 APPLICATION_ID: Final = int.from_bytes(b"LbPr", "big")  # shown by `file projections.db`
 FORMAT: Final = 1  # user_version; a file with another one is not ours to go on with
 
-_CACHE_KIB: Final = 65_536
+_CACHE_KIB: Final = 16_384
 _PAGES_PER_CHECKPOINT: Final = 4_000
 _SIDE_FILES: Final = ("", "-wal", "-shm")
 
