@@ -15,7 +15,7 @@ from aiohttp import web
 
 from daemon.control.peer import actor, peer_uid
 from daemon.control.wire import ARGUMENTS_BYTES_MAX, PATH, check_socket_path
-from daemon.operations.exits import failure
+from daemon.operations.exits import USAGE, failure
 from daemon.operations.registry import BadArguments, exit_with, find
 from daemon.spelling import encode
 from events.errors import SyncError
@@ -33,6 +33,12 @@ log = structlog.get_logger(__name__)
 
 class Stopping(SyncError):
     """The daemon stops, and the operation with it."""
+
+
+class NotTheDaemons(SyncError):
+    """An operation was asked for that runs with the rights of whoever asks."""
+
+    exit_code = USAGE
 
 
 @asynccontextmanager
@@ -98,6 +104,12 @@ class _Control:
         try:
             operation = find(name)
             known = operation.name
+            if operation.here:
+                raise NotTheDaemons(
+                    "this operation runs with the rights of whoever asks, never with the daemon's",
+                    operation=name,
+                    hint="run the command itself",
+                )
             app = self._app.acting_as(actor(_uid_of(request)))
             given = await _object(arguments)
             async with aclosing(operation.start(app, given)) as objects:

@@ -17,6 +17,7 @@ import pytest
 from daemon.app import open_app
 from daemon.control import client, server
 from daemon.control.wire import SocketPathTooLong, request
+from daemon.operations.here import HERE
 from daemon.operations.registry import exit_with
 from tests.daemon.control.conftest import PROBE, Running
 
@@ -91,6 +92,14 @@ async def test_a_call_that_is_none_is_a_usage_error(
     (answer,) = await running.call(name, **arguments)
 
     assert (answer["error"], answer["exit_code"]) == (error, 2)
+
+
+@pytest.mark.parametrize("name", sorted(HERE))
+async def test_what_runs_with_the_rights_of_the_caller_is_refused(running: Running, name: str):
+    """Whoever may use the socket must not have files written, or secrets used, by the daemon."""
+    (answer,) = await running.call(name)
+
+    assert (answer["error"], answer["exit_code"]) == ("NotTheDaemons", 2)
 
 
 async def test_a_body_that_is_no_json_object_is_a_usage_error(running: Running):
