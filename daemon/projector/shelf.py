@@ -54,7 +54,7 @@ class SqliteShelf:
     def advance(self, upto: int) -> None:
         """Fold at most a batch of events, or none and raise."""
         try:
-            with no_garbage_collection():
+            with disk_errors(), no_garbage_collection():
                 last = self._advance(upto)
         except BaseException:
             self._forget()
@@ -82,10 +82,9 @@ class SqliteShelf:
 
     def _write(self, last: Recorded) -> None:
         self._begin()
-        with disk_errors():
-            self.tables.flush()
-            self._moved(self._conn, last)
-            self._conn.execute("COMMIT")
+        self.tables.flush()
+        self._moved(self._conn, last)
+        self._conn.execute("COMMIT")
         self._stored = last.position
 
     def _begin(self) -> None:
@@ -94,8 +93,7 @@ class SqliteShelf:
             self.settle()
             # Nobody can write who still reads a state that somebody else wrote on from.
             self.tables.finish_readings()
-            with disk_errors():
-                self._conn.execute("BEGIN IMMEDIATE")
+            self._conn.execute("BEGIN IMMEDIATE")
 
     def _write_behind(self, last: Recorded) -> bool:
         """Hand a large batch over; False: it is small, or partly written already."""
