@@ -107,7 +107,8 @@ class Bodies:
 
     def _open(self) -> Any:
         self._path.touch(mode=FILE_MODE)
-        conn = sqlite3.connect(self._path, isolation_level=None)
+        # Hardly two batches are of one size, so their statements are not worth keeping.
+        conn = sqlite3.connect(self._path, isolation_level=None, cached_statements=1)
         conn.execute("PRAGMA journal_mode = WAL")
         conn.execute("PRAGMA synchronous = NORMAL")
         conn.executescript(_SCHEMA)

@@ -21,9 +21,11 @@ from events.merkle import HASH_BYTES, Frontier
 
 NAMES_KEPT_MAX: Final = 100_000
 
-# Both kinds of checkpoint run when nothing waits; past the cap also when something does.
+# Both kinds of checkpoint run when nothing comes for a moment; past a cap also when something does.
+# Emptying 16 MiB takes about 30 ms: seldom enough for 99 of 100 appends, and short enough for all.
 WAL_BYTES_IDLE: Final = 4 * 2**20
-WAL_BYTES_CAP: Final = 48 * 2**20
+WAL_BYTES_BUSY: Final = 16 * 2**20
+WAL_BYTES_CAP: Final = 48 * 2**20  # here even readers are waited for
 SIGN_EVENTS_IDLE: Final = 4_000
 SIGN_EVENTS_CAP: Final = 20_000
 SIGN_S: Final = 60.0  # so long a tail may stay unproven where few events come
@@ -101,7 +103,7 @@ class LogWriter:
             self.sign()
         if self._wal_bytes >= WAL_BYTES_CAP:
             self._empty_wal("RESTART")
-        elif idle and self._wal_bytes >= WAL_BYTES_IDLE:
+        elif self._wal_bytes >= (WAL_BYTES_IDLE if idle else WAL_BYTES_BUSY):
             self._empty_wal("PASSIVE")
 
     def sign(self) -> Checkpoint:
