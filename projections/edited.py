@@ -201,8 +201,6 @@ def _clashes(
         # Deleted there: an edit here clashes, a deletion here agrees, and what was merged away
         # may come back.
         return edit.operation == "changed"
-    if edit.operation == "added":
-        return True
     watched = label.digests if edit.operation == "removed" else edit.facets
     now = digests_of(document, watched)
     moved = {name for name in now if now[name] != label.digests.get(name)}

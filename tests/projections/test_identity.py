@@ -382,6 +382,21 @@ def test_who_drew_a_box_that_may_be_another_one_is_told_with_whoever_may_have() 
     assert (draft.actor, draft.evidence) == (f"main/{BOB},main/{CAROL}", "several")
 
 
+def test_of_two_boxes_near_a_deleted_one_the_nearer_one_is_it_and_the_other_one_is_new() -> None:
+    """Which of them Bob's was nobody can tell for sure: both may be by him, or by Carol."""
+    story = told()
+    story.put(drawn(8), by=BOB)
+    story.observed()
+    near, far = redrawn(drawn(8), 9, by_px=1.0), redrawn(drawn(8), 10, by_px=2.0)
+    story.put(far, near, gone=[drawn(8)], by=CAROL)
+
+    links = {link.parts[0].id: link.method for link in linked(story)}
+    drafts = story.merged()
+
+    assert links == {9: "assignment", 10: "new"}
+    assert [draft.actor for draft in drafts] == [f"main/{BOB},main/{CAROL}"]
+
+
 def test_more_pairs_than_can_be_weighed_are_deleted_and_new(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from events.annotations import AttributeSpec, Shape, Tag
+from events.dataset import DatasetLabelsChanged, LabelChange
 from events.job import JobDeleted, JobSchemaChanged
 from events.run import (
     ConflictRaised,
@@ -516,6 +517,31 @@ def test_a_further_edit_of_part_of_what_is_in_conflict_replaces_that_part() -> N
     assert document is not None
     assert document["rotation"] == 90.0
     assert document["bounding_box"][:2] == pytest.approx([latest.points[0] / 200, 0.5])
+
+
+def test_what_both_sides_brought_back_is_agreed_and_edits_of_it_clash_as_ever() -> None:
+    """The dataset has it again under its id, at another place, and CVAT too."""
+    story = told()
+    shape, document = story.shape(1), story.document(10)
+    assert document is not None
+    story.put(gone=[shape])
+    story.merged()
+    again = document | {"bounding_box": [0.5, 0.5, 0.1, 0.1]}
+    back = LabelChange(sample=oid(0), field="gt", label=oid(10), old=None, new=again)
+    story.tell("dataset/d", DatasetLabelsChanged(changes=(back,)))
+    story.put(shape)
+
+    drafts = story.merged()
+    story.put(moved(shape))
+    story.merged()
+
+    assert [(edit.operation, edit.facets) for edit in edits(drafts)] == [
+        ("changed", {"exists": True})
+    ]
+    [waiting] = story.waiting("conflict")
+    assert waiting.edit is not None
+    assert waiting.edit.facets.keys() == {"geometry"}
+    assert story.document(10) == again
 
 
 # Restrictions

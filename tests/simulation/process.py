@@ -10,10 +10,11 @@ from random import Random
 from typing import Any
 
 from daemon.cvat.server import BasicLogin
-from daemon.handlers.annotate import Annotate, Hook
+from daemon.handlers.annotate import Annotate
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.load import Load
 from daemon.handlers.observe import JobWatch
+from daemon.handlers.projects import Hook
 from daemon.http.receiver import Receiver
 from daemon.observer import Observer
 from daemon.pool import Pool

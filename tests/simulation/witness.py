@@ -216,7 +216,7 @@ class Witness:
                 return [self._makers(write, name)]
             facets = {"exists", *edit.facets}
         elif edit.facets == {"exists": False}:
-            return [frozenset({write.gone[name]})] if name in write.gone else []
+            return [self._removed(job, write, name)] if name in write.gone else []
         else:
             facets = set(edit.facets)
         return [
@@ -241,6 +241,16 @@ class Witness:
                 break
             authors |= seen.authors.get((name, facet), frozenset())
         return authors
+
+    def _removed(self, job: int, write: Write, name: str) -> frozenset[int]:
+        """Return who deleted an object, also before a comeback that no look saw."""
+        removers = {write.gone[name]}
+        for date in reversed(self.looks[job]):
+            seen = self.world.truth.at(job, date)
+            if seen is None or name not in seen.gone:
+                break
+            removers.add(seen.gone[name])
+        return frozenset(removers)
 
     def _makers(self, write: Write, name: str) -> frozenset[int]:
         """Return who made any of the copies, also of those that are gone."""
