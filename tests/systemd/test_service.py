@@ -166,6 +166,7 @@ def test_large_work_is_done_inside_of_what_the_service_may(machine: Machine):
 
     assert json.loads(scanned.splitlines()[0])["samples"] == SAMPLES
     assert "worker killed" not in journal(machine)
+    assert shown(machine, "NRestarts") == "0", journal(machine)
     assert set(machine.ask(f"{VENV}/bin/python -c '{NICENESS}'").split()) == {"10"}
 
 
@@ -232,6 +233,8 @@ def test_the_nightly_backup_is_a_verified_copy_beside_the_running_daemon(machine
 
 def test_a_stop_is_in_order_and_the_next_delivery_starts_it_again(machine: Machine):
     """All is signed and closed; and the port that systemd holds is still there."""
+    assert shown(machine, "NRestarts") == "0", journal(machine)
+
     machine.ask("systemctl stop labeltrail.service")
     said = [line for line in journal(machine).splitlines() if line.startswith("{")]
     events = [json.loads(line)["event"] for line in said]
