@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from daemon import notify
 from daemon.http import scrape
@@ -39,6 +42,26 @@ HEAD_BYTES_MAX: Final = 8_190
 COLLECT_EVERY: Final = 10_000  # new objects; Python's own is 700
 METRICS: Final[web.AppKey[Metrics]] = web.AppKey("metrics", Metrics)
 WEBHOOK: Final[web.AppKey[Webhook]] = web.AppKey("webhook", Webhook)
+
+
+log = structlog.get_logger(__name__)
+_aiohttp = logging.getLogger(f"{__name__}.aiohttp")
+
+
+def _in_short(record: logging.LogRecord) -> bool:
+    """Tell of what is no HTTP in one line of ours.
+
+    aiohttp writes an error with a traceback for each, and quotes what was sent: anybody could fill
+    the disk, and a header with a slip in it may hold a secret.
+    """
+    exc = record.exc_info[1] if record.exc_info else None
+    if not isinstance(exc, HttpProcessingError | web.RequestPayloadError):
+        return True
+    log.info("bad_request", error=type(exc).__name__)
+    return False
+
+
+_aiohttp.addFilter(_in_short)
 
 
 class PortTaken(SyncError):
@@ -126,6 +149,7 @@ async def serving(site: web.Application, bound: socket.socket, limits: Http) -> 
         lingering_time=LINGER_S,
         # A signature is over what was sent, and nothing is unpacked for a stranger.
         auto_decompress=False,
+        logger=_aiohttp,
         max_line_size=HEAD_BYTES_MAX,
         max_field_size=HEAD_BYTES_MAX,
         shutdown_timeout=STOP_S,

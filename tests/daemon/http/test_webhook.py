@@ -494,6 +494,31 @@ async def test_a_body_that_is_not_packed_as_it_says_is_the_senders_mistake(
     assert isinstance(refused, DeliveryRefused)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /webhooks/cvat/main HTTP/1.1\r\nHost: x\r\nAuthorization Bearer s3cret\r\n\r\n",
+        b"POST /webhooks/cvat/main HTTP/1.1\r\nContent-Length: s3cret\r\n\r\n",
+        b"GET /s3cret\xff HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"s3cret" * 2_000 + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_a_short_line_that_quotes_nothing(
+    daemon: Daemon, sent: bytes, caplog: pytest.LogCaptureFixture
+):
+    """It was an error with a traceback and the sender's own bytes, for whoever cares to send it."""
+    with structlog.testing.capture_logs() as lines:
+        reader, writer = await _connected(daemon)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+
+    assert b" 400 " in answer
+    assert [line["event"] for line in lines if line["event"] != "request"] == ["bad_request"]
+    assert caplog.records == []
+    assert "s3cret" not in str(lines)
+
+
 async def test_a_signature_covers_what_was_sent_not_what_it_unpacks_to(daemon: Daemon):
     """Nothing is unpacked for a stranger: a body of 1 MB may be one of 1 GB."""
     body = delivery()
