@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import msgspec
+
 from events.dataset import Document
 from events.run import Conflict, FieldSchema, Frame, LabelEdit
 from projections.attribution import Author
@@ -47,7 +49,8 @@ def decide_edits(
     release(merge, outcome, candidate)
     changed = _differing(candidate.facets, label.seen)
     if changed and not label.agreed.get("exists"):
-        changed = _differing(candidate.facets, label.agreed)
+        # What was refused before it went is as agreed again, and that is to be noted, too.
+        changed |= _differing(candidate.facets, label.agreed)
     by_author: defaultdict[Author, Facets] = defaultdict(dict)
     if "exists" in changed:
         # What comes back comes back in one piece, whoever had a hand in it.
@@ -77,7 +80,8 @@ def decide_facets(
         for name, value in facets.items()
         if name in label.agreed and same_facet(name, value, label.agreed[name])
     }
-    if withdrawn:
+    comes_back = bool(facets.get("exists")) and "exists" not in withdrawn
+    if withdrawn and not comes_back:
         outcome.merge(who, _edit(label, "changed", withdrawn))
     open_facets = {name: value for name, value in facets.items() if name not in withdrawn}
     for name, reason in _unheld(merge, label, open_facets, frame).items():
@@ -85,6 +89,8 @@ def decide_facets(
         outcome.rejected[reason, who].append(edit)
     for restriction, some in _by_restriction(merge, label, open_facets).items():
         edit = _edit_of(merge, label, some, document, frame)
+        if comes_back and "exists" in some:
+            edit = msgspec.structs.replace(edit, facets=edit.facets | withdrawn)
         if restriction:
             outcome.rejected[restriction, who].append(edit)
         elif _clashes(merge, label, edit, document):

@@ -280,6 +280,23 @@ def test_what_comes_back_changed_comes_back_in_one_piece() -> None:
     assert rejected.edits[0].facets == {"attribute:score": "abc"}
 
 
+def test_what_was_refused_before_a_label_went_is_not_raised_when_it_is_back_as_agreed() -> None:
+    """Found by fuzzing: each load recorded once more that the box is where it always was."""
+    story = told()
+    shape, document = story.shape(1), story.document(10)
+    story.put(msgspec.structs.replace(shape, points=(*shape.points, 1.0, 2.0)))
+    [refused] = facts(story.merged(), EditRejected)
+    story.put(gone=[shape])
+    story.merged()
+    story.put(shape)
+
+    [edit] = edits(story.merged())
+
+    assert refused.edits[0].facets.keys() == {"geometry"}
+    assert (edit.operation, edit.new) == ("added", document)
+    assert story.merged() == []
+
+
 def test_a_label_drawn_and_deleted_before_any_merge_was_never_there() -> None:
     """It is in the job's record; the dataset never heard of it."""
     story = told()
