@@ -60,6 +60,8 @@ class SqliteShelf:
             self._forget()
             raise
         self.position = last.position
+        if self.position == upto:
+            self.tables.trim()
 
     def _advance(self, upto: int) -> Recorded:
         last = fold_batch(self._folds, self.tables, self._log, after=self.position, upto=upto)

@@ -19,6 +19,9 @@ from projections.tables import Key, Row, Table
 KNOWN_BYTES_MAX: Final = 16 * 2**20
 """Text of the rows of one table that stay decoded in memory; decoded they take about the double."""
 
+FOLLOWING_BYTES_MAX: Final = 2**20
+"""The same while the tables are up to the log: they grow for months, and memory must not."""
+
 ENTRY_BYTES: Final = 200
 """What a row in memory counts for beside its text: its key, and its place in a dict."""
 
@@ -78,7 +81,13 @@ class StoredTable(Generic[Row]):
         return row  # type: ignore[no-any-return]
 
     def get_all(self, keys: Collection[Key]) -> list[Row | None]:
-        return [self.get(key) for key in keys]
+        rows: list[Any] = []
+        for key in keys:
+            row = self._dirty.get(key, _UNKNOWN)
+            if row is _UNKNOWN:
+                row = self._stored.get(key, _UNKNOWN)
+            rows.append(self._read(key) if row is _UNKNOWN else row)
+        return rows
 
     def put(self, row: Row) -> None:
         self._dirty[self._table.key_of(row)] = row
@@ -114,12 +123,11 @@ class StoredTable(Generic[Row]):
     def spell(self) -> list[Statement]:
         """Return what brings the changes into SQLite, in key order, which spares it many a page."""
         changes = sorted(self._dirty.items(), key=itemgetter(0))
-        put = [(key, row) for key, row in changes if row is not None]
-        texts = self._text.write_all([row for _, row in put])
+        keys = [key for key, row in changes if row is not None]
+        texts = self._text.write_all([row for _, row in changes if row is not None])
         self._row_bytes = sum(map(len, texts)) // max(len(texts), 1)
-        keys = [key for key, _ in put]
-        columns = (map(itemgetter(nth), keys) for nth in range(len(self._table.key)))
-        values = [*chain.from_iterable(zip(*columns, texts, strict=True))]
+        joined = chain.from_iterable(zip(keys, zip(texts, strict=True), strict=True))
+        values = [*chain.from_iterable(joined)]
         many, rest = _cut(values, len(self._table.key) + 1)
         gone = [key for key, row in changes if row is None]
         statements: list[Statement] = [(self._sql.put, rest), (self._sql.delete, gone)]
@@ -167,13 +175,20 @@ class StoredTable(Generic[Row]):
         self._keep({key: row})
         return row
 
+    def trim(self) -> None:
+        """Keep little of what was met, now that the tables are up to the log."""
+        if not (self._readings or self._on_the_way) and self._known_bytes() > FOLLOWING_BYTES_MAX:
+            self._stored.clear()
+
+    def _known_bytes(self) -> int:
+        return len(self._stored) * (self._row_bytes + ENTRY_BYTES)
+
     def _keep(self, rows: Mapping[Key, Row | None]) -> None:
         """Keep rows as they are stored, in place of all that were met before where it is much."""
-        if not (self._readings or self._on_the_way):
-            known_bytes = len(self._stored) * (self._row_bytes + ENTRY_BYTES)
-            if not self._asked or known_bytes > KNOWN_BYTES_MAX:
-                self._stored.clear()
-                rows = rows if self._asked else {}
+        is_much = not self._asked or self._known_bytes() > KNOWN_BYTES_MAX
+        if is_much and not (self._readings or self._on_the_way):
+            self._stored.clear()
+            rows = rows if self._asked else {}
         self._stored.update(rows)
 
 
@@ -305,6 +320,10 @@ class SqliteTables:
     def finish_readings(self) -> None:
         """Read what running scans have before them into memory."""
         self._each(StoredTable.finish_readings)
+
+    def trim(self) -> None:
+        """Keep little of what was met, now that the tables are up to the log."""
+        self._each(StoredTable.trim)
 
     def forget(self) -> None:
         """Drop what was not written, after a rollback."""

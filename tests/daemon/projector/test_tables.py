@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from daemon.projector import tables as tables_module
 from daemon.projector.file import is_damage, open_temporary
 from daemon.projector.rows import DamagedRow, RowText
 from daemon.projector.tables import SqliteTables, create
@@ -162,3 +163,26 @@ def test_text_that_is_no_row_counts_as_damage() -> None:
         RowText(Label).read('{"dataset": 7}')
 
     assert is_damage(raised.value)
+
+
+def test_tables_that_are_up_to_the_log_keep_little_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A daemon that follows for months must not grow; what is put is there all the same."""
+    monkeypatch.setattr(tables_module, "FOLLOWING_BYTES_MAX", 10_000)
+    tables = sqlite_tables()
+    rows = [Label(dataset="d", frame=n, value="x" * 100) for n in range(200)]
+    assert tables.get(LABELS, "d", 0, "box") is None
+
+    for row in rows[:10]:
+        tables.put(LABELS, row)
+    tables.flush()
+    tables.trim()
+    few = len(tables._stored["labels"]._stored)
+    for row in rows:
+        tables.put(LABELS, row)
+    tables.flush()
+    tables.trim()
+
+    assert (few, len(tables._stored["labels"]._stored)) == (10, 0)
+    assert [tables.get(LABELS, "d", row.frame, "box") for row in rows] == rows
