@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon import keys
-from daemon.handlers.annotate import Annotate, Hook, Progress
+from daemon.handlers.annotate import Annotate, Progress
 from daemon.handlers.backfill import Backfill
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.cleanup import Cleanup
 from daemon.handlers.issues import IssueText, IssueWatch
 from daemon.handlers.load import Load
 from daemon.handlers.observe import JobWatch
+from daemon.handlers.projects import Hook
 from daemon.handlers.tasks import TaskWatch
 from daemon.manifests.media import MediaPlaces
 from daemon.manifests.source import Source

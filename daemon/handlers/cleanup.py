@@ -13,9 +13,10 @@ from typing import TypeVar
 
 import msgspec
 
-from daemon.handlers.annotate import Progress, gone
+from daemon.handlers.annotate import Progress
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.observe import JobWatch
+from daemon.handlers.run_tasks import gone
 from daemon.ports.cvat import CvatApi, NotFound, OutcomeUnknown
 from events.errors import SyncError
 from events.job import JobDeleted, TaskDeleted

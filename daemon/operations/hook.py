@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from daemon import keys, wiring
-from daemon.handlers.annotate import install_hook
+from daemon.handlers.projects import install_hook
 from daemon.handlers.rotate import Rotate, our_hooks
 from daemon.operations.registry import Json, operation
 from daemon.ports.cvat import CvatError

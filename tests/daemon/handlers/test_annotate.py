@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from daemon.handlers.annotate import Annotate, ProjectUnfit, plain_names
+from daemon.handlers.annotate import Annotate
+from daemon.handlers.projects import ProjectUnfit
+from daemon.handlers.run_tasks import plain_names
 from daemon.ports.cvat import CvatError
 from daemon.sandbox import RequestFault
 from events.job import AnnotationsObserved

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from daemon.handlers.annotate import Annotate, install_hook
+from daemon.handlers.annotate import Annotate
 from daemon.handlers.cleanup import Cleanup, CleanupPlan
+from daemon.handlers.projects import install_hook
 from daemon.ports.cvat import CvatError
 from daemon.sandbox.faults import RequestFault
 from events.run import Policy

@@ -12,7 +12,7 @@ import pytest
 from daemon import keys, wiring
 from daemon.app import App, open_app
 from daemon.cvat.client import CvatClient
-from daemon.handlers.annotate import install_hook
+from daemon.handlers.projects import install_hook
 from daemon.handlers.rotate import HooksKeepComing, Rotate
 from daemon.operations.hook import HookStatus, RotateHooks, rotate, status
 from daemon.ports.cvat import CvatApi, Forbidden
