@@ -330,6 +330,31 @@ async def test_a_server_that_is_not_declared_gets_404_and_no_stream(daemon: Daem
     assert daemon.facts() == []
 
 
+async def test_a_sender_that_waits_to_be_let_on_is_let_on(daemon: Daemon):
+    """Deliveries go past the site's routes, which answer `Expect`: these must not hang."""
+    body = delivery()
+    reader, writer = await _connected(daemon)
+    length = f"Expect: 100-continue\r\nContent-Length: {len(body)}"
+    writer.write(_head(length, sign(body, SECRET)))
+
+    let_on = await reader.readuntil(b"\r\n\r\n")
+    writer.write(body)
+    status = await reader.readline()
+
+    assert b" 100 " in let_on
+    assert b" 204 " in status
+    assert len(daemon.facts()) == 1
+    writer.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_the_address_of_deliveries_knows_one_method(daemon: Daemon, method: str):
+    """What is no delivery is answered by the site, as at any other address."""
+    url = f"{daemon.address}/webhooks/cvat/main"
+    async with daemon.session.request(method, url) as answer:
+        assert answer.status == 405
+
+
 async def test_a_body_of_10_mb_is_refused_before_it_is_read(daemon: Daemon):
     """Memory is for labels; the length that is announced is enough to refuse."""
     reader, writer = await _connected(daemon)
