@@ -110,7 +110,10 @@ class Spool:
 
     def sizes(self) -> Iterator[tuple[int, int]]:
         """Yield (nth, bytes) of the samples that are new or not as they were, in their order."""
-        yield from self._db.execute("SELECT nth, length(document) FROM changed ORDER BY nth")
+        rows = self._db.execute("SELECT nth, length(document) FROM changed ORDER BY nth")
+        # `yield from` would close the cursor, too, perhaps after its file.
+        for nth, size in rows:  # noqa: UP028
+            yield nth, size
 
     def changed(self, span: Span) -> Iterator[Changed]:
         """Yield some of the samples that are new or not as they were, in the manifest's order."""
