@@ -244,11 +244,13 @@ def _class_of(label: str, names: Mapping[str, str]) -> str:
     raise UnexpectedValue("the class belongs to no class of the field", label=label)
 
 
-def bounding_box_rel(points_px: list[float], frame: Frame) -> list[float]:
+def bounding_box_rel(points_px: list[float] | None, frame: Frame) -> list[float]:
     """Turn a rectangle x0, y0, x1, y1 in pixels into [x, y, width, height] as fractions.
 
-    Raises UnexpectedValue.
+    Raises UnexpectedValue, also for None: a box may have become a tag.
     """
+    if points_px is None:
+        raise UnexpectedValue("a box has a place, and a tag has none")
     if len(points_px) != 4:
         raise UnexpectedValue("a rectangle has four numbers", points=len(points_px))
     if not (frame.width_px > 0 and frame.height_px > 0):

@@ -297,6 +297,20 @@ def test_what_was_refused_before_a_label_went_is_not_raised_when_it_is_back_as_a
     assert story.merged() == []
 
 
+def test_a_box_that_became_a_tag_is_refused_and_stays() -> None:
+    """Found by fuzzing: whoever draws a tag with the box's `label_id` stopped every merge."""
+    story = told()
+    shape, document = story.shape(1), story.document(10)
+    became = Tag(id=9, frame=0, label="car", attributes={"label_id": oid(10)})
+    story.put(became, gone=[shape])
+
+    rejected = facts(story.merged(), EditRejected)
+
+    assert [one for one in rejected if "a tag has none" in one.restriction]
+    assert story.document(10) == document
+    assert story.merged() == []
+
+
 def test_a_label_drawn_and_deleted_before_any_merge_was_never_there() -> None:
     """It is in the job's record; the dataset never heard of it."""
     story = told()
