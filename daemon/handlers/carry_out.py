@@ -10,7 +10,7 @@ from daemon.clock import Clock
 from daemon.handlers.apart import decided
 from daemon.pool import Pool
 from daemon.ports.cvat import CvatError
-from daemon.ports.projections import Projections, ProjectionsFailed
+from daemon.ports.projections import Projections, ProjectionsFailed, ProjectionsStuck
 from daemon.ports.store import DiskFull, EventStore, QueueFull, WrongVersion
 from events.envelope import Evidence, NewEvent
 from projections.decision import Decision, Draft
@@ -20,7 +20,7 @@ from projections.tables import Tables
 # A stream moves on between the question and the append only while somebody else works on it.
 TRIES_MAX: Final = 20
 # Trouble that passes by itself: whoever works in the background waits, and tries again.
-PASSING: Final = (CvatError, WrongVersion, QueueFull, DiskFull)
+PASSING: Final = (CvatError, WrongVersion, QueueFull, DiskFull, ProjectionsStuck)
 
 
 @dataclass(frozen=True)

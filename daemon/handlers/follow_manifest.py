@@ -12,8 +12,8 @@ from daemon.manifests.errors import ScratchFailed
 from daemon.manifests.source import Look
 from daemon.manifests.watch import ManifestWatch
 from daemon.pool import Pool
-from daemon.ports.projections import Projections
-from daemon.ports.store import EventStore, QueueFull, WrongVersion
+from daemon.ports.projections import Projections, ProjectionsStuck
+from daemon.ports.store import DiskFull, EventStore, QueueFull, WrongVersion
 
 
 async def follow_manifest(
@@ -48,8 +48,8 @@ async def follow_manifest(
             except (WrongVersion, QueueFull):
                 watch.look_again()
                 continue
-            except ScratchFailed as exc:
-                # Other datasets go on; this one tries again with the next look.
+            except (ScratchFailed, DiskFull, ProjectionsStuck) as exc:
+                # Others go on; this one tries again with the next look.
                 hint = exc.hint or ""
                 told(ScanReport(dataset=dataset, outcome="failed", reason=str(exc), hint=hint))
                 continue

@@ -21,6 +21,10 @@ class ProjectionsFailed(SyncError):
     """The tables could not be brought up to the log; the log itself is untouched."""
 
 
+class ProjectionsStuck(ProjectionsFailed):
+    """The disk does not take or give the tables now; they go on when it does."""
+
+
 class ProjectionsClosed(ProjectionsFailed):
     """The projections were closed while, or before, they were asked."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from daemon.ports.projections import ProjectionsFailed
+from daemon.ports.projections import ProjectionsStuck
 from daemon.projector.rows import DamagedRow
 from daemon.store.driver import BUSY_MS, sqlite3
 
@@ -83,7 +83,7 @@ def set_aside(path: Path) -> Path:
 
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
-    """Commit at the end, or roll everything back. Raises ProjectionsFailed as `disk_errors`."""
+    """Commit at the end, or roll everything back. Raises ProjectionsStuck as `disk_errors`."""
     with disk_errors():
         conn.execute("BEGIN IMMEDIATE")
         try:
@@ -97,11 +97,11 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn SQLite's complaints about disk, rights and locks into ProjectionsFailed."""
+    """Turn SQLite's complaints about disk, rights and locks into ProjectionsStuck."""
     try:
         yield
     except (sqlite3.OperationalError, OSError) as exc:
-        raise ProjectionsFailed(
+        raise ProjectionsStuck(
             "the projections cannot be read or written",
             reason=str(exc),
             hint="the log is not affected; see to the disk and its rights",

@@ -9,7 +9,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, TypeVar
 
-from daemon.ports.projections import Progress, ProjectionsClosed, Rebuilt, TablesFile
+import structlog
+
+from daemon.logs import trouble
+from daemon.ports.projections import (
+    Progress,
+    ProjectionsClosed,
+    ProjectionsStuck,
+    Rebuilt,
+    TablesFile,
+)
 from daemon.ports.store import EventStore, LogReader
 from daemon.projector.batch import check_reached, chosen
 from daemon.projector.keeper import Keeper
@@ -25,6 +34,11 @@ ASKS_MAX: Final = 256
 
 FOLLOW_EVERY_S: Final = 0.05
 """How far the tables may stay behind while nobody asks: each step takes turns from the loop."""
+
+STUCK_S: Final = 5.0
+"""Between two tries while the disk does not take them."""
+
+log = structlog.get_logger(__name__)
 
 
 class KeptProjections:
@@ -88,7 +102,12 @@ class KeptProjections:
         while True:
             request = Ask(_nothing, await self._store.wait_beyond(position))
             self._projector.put(request)
-            await asyncio.wrap_future(request.future)
+            try:
+                await asyncio.wrap_future(request.future)
+            except ProjectionsStuck as exc:
+                log.warning("projections_behind", position=position, **trouble(exc))
+                await asyncio.sleep(STUCK_S)
+                continue
             position = request.upto
             await asyncio.sleep(FOLLOW_EVERY_S)
 

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from daemon.ports.projections import (
     BeyondLog,
     Projections,
     ProjectionsClosed,
+    ProjectionsStuck,
     UnknownFold,
     WriteRefused,
 )
 from daemon.projector import MemoryProjections
+from daemon.projector import projections as followed
 from daemon.store.memory import MemoryStore
 from events.envelope import Recorded
 from events.registry import Fact
@@ -140,6 +143,34 @@ async def test_following_keeps_the_tables_near_the_head(
     await folded.wait()
 
     assert await projections.ask(version, stale=True) == 1
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    await projections.close()
+
+
+async def test_following_goes_on_when_the_disk_takes_the_tables_again(
+    store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a while must not end the daemon, which still takes deliveries."""
+    loop, folded, full = asyncio.get_running_loop(), asyncio.Event(), [True]
+
+    def write(_tables: Tables, _at: Recorded, _fact: Fact) -> None:
+        if full and full.pop():
+            raise ProjectionsStuck("the disk is full")
+        loop.call_soon_threadsafe(folded.set)
+
+    writing = Fold(name="writing", revision=1, tables=(), handlers={Fact: write})
+    monkeypatch.setattr(followed, "STUCK_S", 0)
+    projections = await make("sqlite", store, (*FOLDS, writing), tmp_path)
+
+    with capture_logs() as lines:
+        following = asyncio.create_task(projections.follow())
+        await refuse(store, "a")
+        await folded.wait()
+
+    assert [line["event"] for line in lines] == ["projections_behind"]
+    assert await projections.ask(version) == 1
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
