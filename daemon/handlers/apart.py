@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from daemon.pool import INLINE_BYTES_MAX, Pool
-from daemon.ports.projections import ProjectionsFailed, TablesFile
+from daemon.ports.projections import ProjectionsFailed, ProjectionsStuck, TablesFile
 from daemon.projector.opened import opened
 from events import registry
 from events.envelope import Evidence
@@ -27,7 +27,7 @@ from projections.folds import FOLDS
 from projections.questions import AnyQuestion
 from projections.tables import Tables
 
-_RAISES: Final = (UnknownLabel, UnreadableAnnotations, ProjectionsFailed)
+_RAISES: Final = (UnknownLabel, UnreadableAnnotations, ProjectionsFailed, ProjectionsStuck)
 
 
 class Spelled(NamedTuple):

@@ -22,7 +22,7 @@ from daemon.manifests.reading import Reading
 from daemon.manifests.source import Source
 from daemon.manifests.spool import Span, Spool
 from daemon.pool import Pool
-from daemon.ports.projections import Projections, ProjectionsFailed
+from daemon.ports.projections import Projections, ProjectionsFailed, ProjectionsStuck
 from daemon.ports.store import EventStore, WrongVersion
 from events.dataset import (
     DatasetLabelsChanged,
@@ -50,6 +50,8 @@ TRIES: Final = 5
 
 # Of less that changed, nothing is decided in another process.
 INLINE_BYTES_MAX: Final = 2**20
+# What makes the tables unusable to another process, by the names that it tells.
+_RAISES: Final = (ProjectionsFailed, ProjectionsStuck)
 
 
 class Decided(NamedTuple):
@@ -158,9 +160,7 @@ class Appender:
             parts = (named(tables), name_of(spool.path), asked)
             # Whoever keeps the tables knows how to mend them: it is decided here then.
             with suppress(ProjectionsFailed):
-                return _decided(
-                    await self.pool.run(work, *parts, raises=[ProjectionsFailed], long=True)
-                )
+                return _decided(await self.pool.run(work, *parts, raises=_RAISES, long=True))
         decide = await self._samples(spool, span, None, scan)
         return await decide()
 
