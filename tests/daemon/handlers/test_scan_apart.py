@@ -14,6 +14,7 @@ from daemon.handlers import scan, scan_append
 from daemon.handlers.scan import ScanReport
 from daemon.manifests import reading
 from daemon.pool import Pool, Work
+from daemon.ports.projections import TablesFile
 from daemon.projector import SqliteProjections
 from events.dataset import ManifestRejected
 from projections.folds import FOLDS
@@ -115,3 +116,20 @@ async def test_a_manifest_that_no_process_can_read_is_recorded(
     assert "no process could read" in fact.reason
     monkeypatch.setattr(reading, "work", work)
     assert (await world.scan()).outcome == "taken"
+
+
+@pytest.mark.parametrize(("name", "position"), [("nowhere.db", 0), ("projections.db", 99)])
+async def test_tables_that_another_process_cannot_use_are_asked_here(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, position: int
+) -> None:
+    """Damaged tables, or those of a moment ago, must not keep a manifest out."""
+
+    async def file() -> TablesFile:
+        return TablesFile(tmp_path / name, position)
+
+    monkeypatch.setattr(world.projections, "file", file)
+    export(world.settings.manifest, birds("cat", "dog"))
+
+    report = await world.scan()
+
+    assert (report.outcome, report.added) == ("taken", 2)
