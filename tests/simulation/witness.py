@@ -213,7 +213,7 @@ class Witness:
     def _authors(self, job: int, write: Write, name: str, edit: LabelEdit) -> list[frozenset[int]]:
         if edit.operation == "added":
             if self.world.truth.is_copied(name):
-                return [self._makers(write, name)]
+                return [self._makers(write, name) | self._brought(job, name)]
             facets = {"exists", *edit.facets}
         elif edit.facets == {"exists": False}:
             return [self._removed(job, write, name)] if name in write.gone else []
@@ -231,7 +231,7 @@ class Witness:
         What was changed and changed back between two looks left no trace: whoever had given the
         value that the look before showed gave it.
         """
-        authors = write.authors[name, facet]
+        authors = write.authors[name, facet] | self._brought(job, name)
         value = _value(write, name, facet)
         for date in reversed(self.looks[job]):
             seen = self.world.truth.at(job, date)
@@ -241,6 +241,22 @@ class Witness:
                 break
             authors |= seen.authors.get((name, facet), frozenset())
         return authors
+
+    def _brought(self, job: int, name: str) -> frozenset[int]:
+        """Return who brought back what had come and gone before anybody looked.
+
+        Nobody can know then that it was there before: to the first look that saw it, it is new.
+        """
+        since_us = 0
+        for date in self.looks[job]:
+            seen, before = self.world.truth.at(job, date), self.world.truth.at(job, since_us)
+            things = seen.things if seen else {}
+            if key := next((key for key, thing in things.items() if thing.name == name), None):
+                writes = self.world.truth.between(job, since_us, date)
+                brought = [write.user for write in writes if (key, "exists") in write.touched]
+                return frozenset(brought if before and name in before.gone else [])
+            since_us = date
+        return frozenset()
 
     def _removed(self, job: int, write: Write, name: str) -> frozenset[int]:
         """Return who deleted an object, also before a comeback that no look saw."""
