@@ -1,4 +1,7 @@
-"""A task with boxes on a CVAT server, made over REST as an annotator's browser would."""
+"""A task with boxes on a CVAT server, made over REST as an annotator's browser would.
+
+The soak of the tests makes its task here, too.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Job:
         self.moved += 1
         shape["points"][0] += 1.5
         path = f"/api/jobs/{self.job}/annotations?action=update"
-        await call(http, "PATCH", path, _labeled([shape]))
+        await call(http, "PATCH", path, document([shape]))
 
 
 @dataclass
@@ -44,37 +47,46 @@ class Run:
         shape = self.jobs[job][nth % BOXES]
         shape["points"][0] += 1.5
         path = f"/api/jobs/{job}/annotations?action=update"
-        await call(http, "PATCH", path, _labeled([shape]))
+        await call(http, "PATCH", path, document([shape]))
         return job
 
 
 async def run_of(http: aiohttp.ClientSession, *, jobs: int) -> Run:
     """Log in, make one task with so many jobs, and draw BOXES boxes in each."""
-    _, task = await _task(http, images=jobs, segment_size=1)
-    found = await _jobs(http, task, jobs)
+    await login(http, "admin", "admin")
+    _, task = await new_task(http, images=jobs, segment_size=1)
+    found = await jobs_of(http, task, jobs)
     label = (await call(http, "GET", f"/api/labels?task_id={task}"))["results"][0]["id"]
     run = Run({})
     for job in found:
         boxes = [_box(label, nth, frame=job["start_frame"]) for nth in range(BOXES)]
         path = f"/api/jobs/{job['id']}/annotations?action=create"
-        run.jobs[job["id"]] = (await call(http, "PATCH", path, _labeled(boxes)))["shapes"]
+        run.jobs[job["id"]] = (await call(http, "PATCH", path, document(boxes)))["shapes"]
     return run
 
 
 async def labelled_task(http: aiohttp.ClientSession, *, boxes: int) -> Job:
     """Log in, make a project with one task of one image, and draw boxes."""
-    project, task = await _task(http, images=1, segment_size=0)
-    job = (await _jobs(http, task, 1))[0]["id"]
+    await login(http, "admin", "admin")
+    project, task = await new_task(http, images=1, segment_size=0)
+    job = (await jobs_of(http, task, 1))[0]["id"]
     label = (await call(http, "GET", f"/api/labels?job_id={job}"))["results"][0]["id"]
-    drawn = _labeled([_box(label, nth) for nth in range(boxes)])
+    drawn = document([_box(label, nth) for nth in range(boxes)])
     written = await call(http, "PATCH", f"/api/jobs/{job}/annotations?action=create", drawn)
     return Job(project, job, written["shapes"])
 
 
-async def _task(http: aiohttp.ClientSession, *, images: int, segment_size: int) -> tuple[int, int]:
-    """Return the ids of a new project and of its task."""
-    login = await call(http, "POST", "/api/auth/login", {"username": "admin", "password": "admin"})
-    http.headers["Authorization"] = f"Token {login['key']}"
+async def login(http: aiohttp.ClientSession, name: str, password: str) -> None:
+    """Let a session be a person's."""
+    sent = {"username": name, "password": password}
+    key = (await call(http, "POST", "/api/auth/login", sent))["key"]
+    http.headers["Authorization"] = f"Token {key}"
+
+
+async def new_task(
+    http: aiohttp.ClientSession, *, images: int, segment_size: int
+) -> tuple[int, int]:
+    """Return the ids of a new project, with the label `car`, and of its task."""
     labels = [{"name": "car", "attributes": []}]
     project = await call(http, "POST", "/api/projects", {"name": "bench", "labels": labels})
     wanted = {"name": "t", "project_id": project["id"], "segment_size": segment_size}
@@ -96,7 +108,7 @@ async def call(http: aiohttp.ClientSession, method: str, path: str, body: Any = 
         return await answer.json()
 
 
-async def _jobs(http: aiohttp.ClientSession, task: int, count: int) -> list[dict[str, Any]]:
+async def jobs_of(http: aiohttp.ClientSession, task: int, count: int) -> list[dict[str, Any]]:
     """Wait until the task has its jobs, and return them."""
     for _ in range(LOOKS_MAX):
         found: list[dict[str, Any]] = []
@@ -111,7 +123,8 @@ async def _jobs(http: aiohttp.ClientSession, task: int, count: int) -> list[dict
     raise TimeoutError("the task did not get its jobs")
 
 
-def _labeled(shapes: list[dict[str, Any]]) -> dict[str, Any]:
+def document(shapes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the body of a request that writes boxes."""
     return {"version": 0, "tags": [], "shapes": shapes, "tracks": []}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
 import random
 import time
@@ -11,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import aiohttp
-from PIL import Image
+
+from benchmarks.server import call, document, jobs_of, login, new_task
 
 Json = dict[str, Any]
 
 PEOPLE: Final = (("annotator1", "pw1"), ("annotator2", "pw2"))
 BOXES: Final = 20
-LOOKS_MAX: Final = 300
 # Further right than any box is drawn, so that values of saves only grow.
 SAVED_FROM_PX: Final = 1_000
 # So many saves are on their way at one time; a server that is slower than that falls behind.
@@ -90,12 +89,11 @@ async def work_on(
     boss: aiohttp.ClientSession, people: list[aiohttp.ClientSession], *, jobs: int
 ) -> Work:
     """Make a project with one task of so many jobs, each with BOXES boxes and one of the people."""
-    await _login(boss, "admin", "admin")
+    await login(boss, "admin", "admin")
     for session, (name, password) in zip(people, PEOPLE, strict=True):
-        await _login(session, name, password)
-    wanted: Json = {"name": "soak", "labels": [{"name": "car", "attributes": []}]}
-    project = (await call(boss, "POST", "/api/projects", wanted))["id"]
-    found = await _jobs(boss, await _task(boss, project, images=jobs), jobs)
+        await login(session, name, password)
+    project, task = await new_task(boss, images=jobs, segment_size=1)
+    found = await jobs_of(boss, task, jobs)
     label = (await call(boss, "GET", f"/api/labels?project_id={project}"))["results"][0]["id"]
     ids = [(await call(one, "GET", "/api/users/self"))["id"] for one in people]
     boxes = {}
@@ -115,53 +113,6 @@ async def shown(boss: aiohttp.ClientSession, work: Work) -> dict[tuple[int, int]
         annotations = await call(boss, "GET", f"/api/jobs/{job}/annotations")
         found |= {(job, box["id"]): box["points"][0] for box in annotations["shapes"]}
     return found
-
-
-async def call(http: aiohttp.ClientSession, method: str, path: str, body: Any = None) -> Any:
-    """Return the answer to a request."""
-    async with http.request(method, path, json=body) as answer:
-        answer.raise_for_status()
-        return await answer.json()
-
-
-def document(shapes: list[Json]) -> Json:
-    """Return the body of a request that writes boxes."""
-    return {"version": 0, "tags": [], "shapes": shapes, "tracks": []}
-
-
-async def _login(http: aiohttp.ClientSession, name: str, password: str) -> None:
-    sent = {"username": name, "password": password}
-    key = (await call(http, "POST", "/api/auth/login", sent))["key"]
-    http.headers["Authorization"] = f"Token {key}"
-
-
-async def _task(http: aiohttp.ClientSession, project: int, *, images: int) -> int:
-    wanted = {"name": "soak", "project_id": project, "segment_size": 1}
-    task: int = (await call(http, "POST", "/api/tasks", wanted))["id"]
-    form = aiohttp.FormData()
-    form.add_field("image_quality", "75")
-    made = io.BytesIO()
-    Image.new("RGB", (320, 240)).save(made, "JPEG")
-    for nth in range(images):
-        form.add_field(f"client_files[{nth}]", made.getvalue(), filename=f"{nth:06}.jpg")
-    async with http.post(f"/api/tasks/{task}/data", data=form) as answer:
-        answer.raise_for_status()
-    return task
-
-
-async def _jobs(http: aiohttp.ClientSession, task: int, count: int) -> list[Json]:
-    """Wait until the task has its jobs, and return them."""
-    for _ in range(LOOKS_MAX):
-        found: list[Json] = []
-        path: str | None = f"/api/jobs?task_id={task}&page_size=500"
-        while path:
-            page = await call(http, "GET", path)
-            found += page["results"]
-            path = page["next"]
-        if len(found) == count:
-            return found
-        await asyncio.sleep(0.1)
-    raise TimeoutError("the task did not get its jobs")
 
 
 def _box(label: int, nth: int, frame: int) -> Json:
