@@ -33,7 +33,8 @@ FORCED_CHECKPOINT_WAIT_MS: Final = 200
 
 # What a commit and an event add to the WAL besides the payload, about: whole pages
 # of the table and its three indexes are written for each group.
-_WAL_BYTES_PER_GROUP: Final = 6 * 4096
+_PAGE_BYTES: Final = 4096
+_WAL_BYTES_PER_GROUP: Final = 6 * _PAGE_BYTES
 _WAL_BYTES_PER_EVENT: Final = 400
 
 _SQLITE_FULL: Final = 13
@@ -51,7 +52,8 @@ class LogWriter:
         self._path = path
         self._clock = clock
         self._publish = publish
-        self._wal_bytes = 0
+        self._wal_bytes = 0  # written since it was emptied, as far as readers let us
+        self._wal_left_bytes = 0  # what it held even so
         self._signed_at_s = clock.monotonic_s()
         self.last_checkpoint: Checkpoint | None = None
         self._leaves: list[bytes] = []  # committed, not in the frontier yet
@@ -101,7 +103,7 @@ class LogWriter:
         due = 1 if late else SIGN_EVENTS_IDLE if idle else SIGN_EVENTS_CAP
         if self.unsigned >= due:
             self.sign()
-        if self._wal_bytes >= WAL_BYTES_CAP:
+        if self._wal_left_bytes + self._wal_bytes >= WAL_BYTES_CAP:
             self._empty_wal("RESTART")
         elif self._wal_bytes >= (WAL_BYTES_IDLE if idle else WAL_BYTES_BUSY):
             self._empty_wal("PASSIVE")
@@ -310,13 +312,17 @@ class LogWriter:
         # writer would: meanwhile appends stand still.
         self._conn.execute(f"PRAGMA busy_timeout = {FORCED_CHECKPOINT_WAIT_MS}")
         try:
-            busy, _, _ = self._conn.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+            busy, pages, _ = self._conn.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
         except sqlite3.Error as exc:
             raise translated(exc, self._path) from exc
         finally:
             self._conn.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        # Kept out by a reader, it is tried again after another quarter of the cap.
-        self._wal_bytes = WAL_BYTES_CAP * 3 // 4 if busy else 0
+        self._wal_bytes = 0
+        # SQLite goes on behind what is copied already as long as anybody reads there: PASSIVE says
+        # how long the WAL is, not whether the next commit begins it anew. Where even waiting does
+        # not help, it is tried again after another quarter of the cap.
+        left = WAL_BYTES_CAP if busy else pages * _PAGE_BYTES if how == "PASSIVE" else 0
+        self._wal_left_bytes = min(left, WAL_BYTES_CAP * 3 // 4)
 
 
 def translated(exc: sqlite3.Error, path: Path) -> StoreFailed:

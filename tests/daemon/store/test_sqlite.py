@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -395,6 +396,38 @@ async def test_the_wal_is_emptied_as_it_grows(
 
     assert (tmp_path / "log.db").stat().st_size > 500_000
     assert (tmp_path / "log.db-wal").stat().st_size < 1_500_000
+    await store.close()
+
+
+async def test_the_wal_is_emptied_also_where_somebody_always_reads(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader keeps SQLite from writing the WAL from its start again; the next one takes over."""
+    for name, size_bytes in (("IDLE", 100_000), ("BUSY", 200_000), ("CAP", 600_000)):
+        monkeypatch.setattr(writer, f"WAL_BYTES_{name}", size_bytes)
+    path = tmp_path / "log.db"
+    store = await SqliteStore.open(path, clock)
+    value = [{"n": n, "id": n * 7919 % 100_003} for n in range(2_000)]
+    enough = threading.Event()
+
+    def read_always() -> None:
+        before = sqlite3.connect(path)
+        while not enough.is_set():
+            reader = sqlite3.connect(path)
+            reader.execute("BEGIN")
+            reader.execute("SELECT max(position) FROM events").fetchone()
+            before.close()
+            before = reader
+        before.close()
+
+    reading = asyncio.create_task(asyncio.to_thread(read_always))
+    for _ in range(200):
+        await store.append([noted(clock, value=value)])
+    grown = (tmp_path / "log.db-wal").stat().st_size
+    enough.set()
+    await reading
+
+    assert grown < 1_500_000
     await store.close()
 
 
