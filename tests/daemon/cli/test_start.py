@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from daemon.operations.here import HERE
 from daemon.operations.registry import find
 from tests.daemon.cli.conftest import ROOT, Desk, Served
 
+HELP_S = 0.35
 HELP_PROCESSOR_S = 0.2
 TRIES = 5
 
@@ -87,17 +89,19 @@ def test_a_command_that_the_daemon_answers_imports_no_more_than_it_shows_with(
 
 
 def test_help_is_there_in_a_third_of_a_second():
-    """Of a processor's time, as others may share the machine, and even less than that."""
-    took = []
+    """By the clock at the best of some tries, as others may share the machine."""
+    took, worked = [], []
     for _ in range(TRIES):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before, began_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         subprocess.run(
             [sys.executable, "-m", "daemon", "--help"], cwd=ROOT, capture_output=True, check=True
         )
+        took.append(time.monotonic() - began_s)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        worked.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
-    assert min(took) < HELP_PROCESSOR_S
+    assert min(took) < HELP_S
+    assert min(worked) < HELP_PROCESSOR_S
 
 
 def test_every_operation_that_runs_here_is_one():
