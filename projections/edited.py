@@ -93,15 +93,25 @@ def decide_facets(
             edit = msgspec.structs.replace(edit, facets=edit.facets | withdrawn)
         if restriction:
             outcome.rejected[restriction, who].append(edit)
-        elif _clashes(merge, label, edit, document):
-            conflict = Conflict(
-                id="c" + merge.token("conflict", label.address, edit.facets)[:8],
-                edit=edit,
-                dataset=document,
-            )
-            outcome.conflicts[who].append(conflict)
+            continue
+        clashing = _clashing(label, edit, document)
+        free = {name: value for name, value in some.items() if name not in clashing}
+        if clashing and free:
+            # What nobody else changed does not wait for what two did.
+            outcome.merge(who, _edit_of(merge, label, free, document, frame))
+            clash = {name: value for name, value in some.items() if name in clashing}
+            edit = _edit_of(merge, label, clash, document, frame)
+        if clashing:
+            outcome.conflicts[who].append(_conflict(merge, label, edit, document))
         else:
             outcome.merge(who, edit)
+
+
+def _conflict(
+    merge: JobMerge, label: TrackedRow, edit: LabelEdit, document: Document | None
+) -> Conflict:
+    token = merge.token("conflict", label.address, edit.facets)
+    return Conflict(id="c" + token[:8], edit=edit, dataset=document)
 
 
 def _unheld(
@@ -199,21 +209,19 @@ def _edit(
     )
 
 
-def _clashes(
-    merge: JobMerge, label: TrackedRow, edit: LabelEdit, document: Document | None
-) -> bool:
-    """Tell whether the dataset changed the same facets to something else meanwhile."""
+def _clashing(label: TrackedRow, edit: LabelEdit, document: Document | None) -> set[str]:
+    """Name the facets that the dataset changed to something else meanwhile.
+
+    What comes or goes as a whole clashes as a whole.
+    """
     if document is None:
         # Deleted there: an edit here clashes, a deletion here agrees, and what was merged away
         # may come back.
-        return edit.operation == "changed"
+        return set(edit.facets) if edit.operation == "changed" else set()
     watched = label.digests if edit.operation == "removed" else edit.facets
     now = digests_of(document, watched)
     moved = {name for name in now if now[name] != label.digests.get(name)}
-    if edit.operation == "removed":
-        return bool(moved)
-    return any(
-        (edit.old or {}).get(member) != (edit.new or {}).get(member)
-        for facet in moved
-        for member in members_of(facet)
-    )
+    if edit.operation == "changed":
+        old, new = edit.old or {}, edit.new or {}
+        moved = {name for name in moved if any(old.get(m) != new.get(m) for m in members_of(name))}
+    return set(edit.facets) if moved and "exists" in edit.facets else moved

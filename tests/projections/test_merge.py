@@ -431,6 +431,32 @@ def test_both_sides_the_same_value_is_no_conflict() -> None:
     assert row.agreed["class"] == "bus"
 
 
+def test_of_one_edit_only_the_facet_that_clashes_waits() -> None:
+    """Bob moved a car and made it a bus: the dataset moved it, too, but nobody disputes the bus."""
+    story = told()
+    story.change(10, bounding_box=[0.5, 0.5, 0.1, 0.1])
+    story.put(relabelled(moved(story.shape(1)), "bus"), by=BOB)
+
+    drafts = story.merged()
+
+    [edit] = edits(drafts)
+    assert (edit.facets, edit.new) == ({"class": "bus"}, {"label": "bus"})
+    [waiting] = story.waiting("conflict")
+    assert waiting.edit is not None
+    assert waiting.edit.facets.keys() == {"geometry"}
+    document = story.document(10)
+    assert document is not None
+    assert (document["label"], document["bounding_box"]) == ("bus", [0.5, 0.5, 0.1, 0.1])
+    story.carry_out(resolve(story.tables, waiting.id, "cvat"))
+    document = story.document(10)
+    assert document is not None
+    assert (document["label"], document["bounding_box"][0]) == (
+        "bus",
+        waiting.edit.new["bounding_box"][0],
+    )
+    assert merge.decide(story.tables, "main", JOB).drafts == []
+
+
 def test_different_facets_on_both_sides_meet() -> None:
     """The dataset's class, CVAT's place."""
     story = told()
