@@ -15,6 +15,7 @@ from daemon.ports.cvat import (
     CvatApi,
     Forbidden,
     NotFound,
+    Row,
     ServerTrouble,
     Unauthorized,
     UnreadableAnswer,
@@ -22,7 +23,7 @@ from daemon.ports.cvat import (
     text,
 )
 from events.errors import SyncError
-from events.job import JobDeleted, JobUnreachable, JobUnreadable
+from events.job import JobDeleted, JobDiscovered, JobUnreachable, JobUnreadable
 from events.registry import Fact
 from events.run import LabelsLinked
 from projections import jobs, merge
@@ -172,24 +173,35 @@ class JobWatch:
 
     async def _unreadable(self, job: int, exc: Exception) -> Observed:
         """Tell a job that nobody can read from a server in trouble: the job alone answers."""
-        # Where not even its own row can be read, that of our account can.
-        alone = self.cvat.self_user() if isinstance(exc, UnreadableAnswer) else self.cvat.job(job)
-        await alone
+        row: Row = {}
+        try:
+            row = await self.cvat.job(job)
+        except UnreadableAnswer:
+            # Where not even its own row can be read, that of our account can.
+            await self.cvat.self_user()
+        members = job_members(row) if row.get("task_id") else None
         reason = str(exc)[:200]
         status = getattr(exc, "facts", {}).get("status") or 500
-        return await self._note(job, "unreadable", JobUnreadable(status=status, reason=reason))
+        fact = JobUnreadable(status=status, reason=reason)
+        return await self._note(job, "unreadable", fact, members)
 
     async def _note(
-        self, job: int, condition: Literal["unreachable", "unreadable", "deleted"], fact: Fact
+        self,
+        job: int,
+        condition: Literal["unreachable", "unreadable", "deleted"],
+        fact: Fact,
+        members: JobDiscovered | None = None,
     ) -> Observed:
-        """Record a job's condition once."""
+        """Record a job's condition once; of a job that was never read only with its members."""
         stream = f"job/{self.server}/{job}"
 
         def decide(tables: Tables) -> Decision:
             row = tables.get(jobs.JOBS, self.server, job)
-            if row is None or row.condition == condition:
+            first = [members] if row is None and members else []
+            if (row.condition == condition) if row else not first:
                 return Decision()
-            return Decision([Draft(stream, fact)], versions(tables, [stream]))
+            drafts = [Draft(stream, each) for each in (*first, fact)]
+            return Decision(drafts, versions(tables, [stream]))
 
         decision = await self.journal.carry_out(decide)
         return Observed(condition, changed=bool(decision.drafts))

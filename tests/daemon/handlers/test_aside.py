@@ -19,8 +19,10 @@ from daemon.handlers.issues import IssueWatch
 from daemon.handlers.observe import JobWatch
 from daemon.handlers.tasks import TaskWatch
 from daemon.observer import Observer
+from daemon.operations.status import _servers
 from daemon.operations.status import _unreadable as told_in_status
 from daemon.pool import Pool
+from daemon.sandbox import RequestFault
 from daemon.store.memory import MemoryStore
 from events.job import (
     AnnotationsObserved,
@@ -39,6 +41,7 @@ from projections.unreadable import NO_ID, observe_rows, unreadable_rows
 from tests.daemon.handlers.edges import Edge, play
 from tests.fakes.projections import InlineProjections
 from tests.simulation.process import HOOK
+from tests.simulation.world import Disk
 
 POLL_S = 30.0
 BAD = {"task_id": "3"}
@@ -173,6 +176,32 @@ def test_a_job_that_is_bad_by_its_own_url_too_is_unreadable_until_it_is_sound(
             assert edge.facts(RowReadable) == [RowReadable(list="jobs", id=bad)]
             assert list(unreadable_rows(after, "main")) == []
             assert {row.condition for row in after.scan(JOBS)} == {""}
+
+    play(tmp_path, scene)
+
+
+def test_a_job_whose_annotations_never_could_be_read_shows_until_they_can(tmp_path: Path) -> None:
+    """It stood nowhere: its row in the list was sound, and nothing else had spoken of the job."""
+
+    async def scene(edge: Edge) -> None:
+        [job] = await edge.annotate_outside()
+        edge.world.disk = Disk(edge.world.clock)
+        edge.new_process()
+        path = f"/api/jobs/{job}/annotations"
+        edge.world.faults.requests = [RequestFault("before", "GET", path, times=99, status=500)]
+        async with watched(edge, sweep_s=10 * POLL_S):
+            await edge.world.clock.sleep(3 * POLL_S)
+            (during,) = _servers(await edge.tables())
+            edge.world.faults.requests.clear()
+            await edge.world.clock.sleep(2 * POLL_S)
+
+            assert (during["jobs"], during["conditions"]) == (1, {"unreadable": 1})
+            assert [fact.status for fact in edge.facts(JobUnreadable)] == [500]
+            assert len(edge.facts(JobReadable)) == 1
+            (baseline,) = edge.facts(AnnotationsObserved)
+            assert (baseline.baseline, len(baseline.added)) == (True, len(await edge.shapes(job)))
+            (after,) = _servers(await edge.tables())
+            assert after["conditions"] == {"settled": 1}
 
     play(tmp_path, scene)
 
