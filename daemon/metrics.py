@@ -19,8 +19,6 @@ from events.job import AnnotationsObserved
 from events.server import DeliveriesFilled
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-# What an author is known by where no delivery named one.
-NO_DELIVERY: Final = frozenset({"assignee", "unknown"})
 # From a fast disk's sync to a queue that is as good as stuck.
 APPEND_BUCKETS_S: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
@@ -99,7 +97,7 @@ class Metrics:
                 case DeliveriesFilled(new=new) if new:
                     self._missed(event.stream, "missed", new)
                 # A first look has no `since`: nothing was saved, so nothing was missed.
-                case AnnotationsObserved(since=str()) if event.evidence in NO_DELIVERY:
+                case AnnotationsObserved(since=str()) if event.evidence == "unknown":
                     self._missed(event.stream, "unheard", 1)
 
     def text(self) -> bytes:

@@ -10,9 +10,7 @@ import msgspec
 
 from events.registry import Encoded, Fact
 
-Evidence = Literal[
-    "webhook", "several", "own write", "manifest", "command", "assignee", "owner", "unknown"
-]  # fmt: skip
+Evidence = Literal["webhook", "several", "own write", "manifest", "command", "owner", "unknown"]
 EVIDENCE: Final[frozenset[str]] = frozenset(get_args(Evidence))
 
 Codec = Literal["json", "json+zlib"]

@@ -16,7 +16,7 @@ LabelType = Literal[
 ]  # fmt: skip
 ValueType = Literal["bool", "int", "float", "str"]
 Policy = Literal["manual", "on-save", "on-job-completed"]
-LinkMethod = Literal["uploaded", "label_id", "cvat id", "exact geometry", "assignment", "new"]
+LinkMethod = Literal["label_id", "cvat id", "exact geometry", "assignment", "new"]
 
 
 class FieldSchema(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
