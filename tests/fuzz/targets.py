@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final
-from unittest.mock import Mock
 
 import msgspec
 import structlog
@@ -165,10 +164,22 @@ async def _nobody(request: Any) -> web.StreamResponse:
     raise AssertionError(f"{request.path} is taken for no delivery")
 
 
-class _Made:
-    """What a request holds and the handler does not look at, made once: it takes a millisecond."""
+class _Connection:
+    """As much of aiohttp's protocol as a request looks at. Unlike a mock it remembers nothing."""
 
-    writer, task, protocol = Mock(), Mock(), Mock(_reading_paused=False)
+    transport = ssl_context = peername = sockname = None
+    _reading_paused = False
+
+    def resume_reading(self, **_: object) -> None:
+        """Nothing comes but what was fed."""
+
+
+class _Made:
+    """What a request holds and the handler does not look at, made once."""
+
+    protocol: Any = _Connection()
+    writer: Any = None
+    task: Any = None
     url = URL("http://127.0.0.1:8787/webhooks/cvat/main")
 
 
