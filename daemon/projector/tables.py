@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, Generic, get_type_hints
@@ -25,8 +25,10 @@ FOLLOWING_BYTES_MAX: Final = 2**20
 ENTRY_BYTES: Final = 200
 """What a row in memory counts for beside its text: its key, and its place in a dict."""
 
-ROWS_AT_ONCE: Final = 1_000
-"""Rows of one statement: it takes two thirds of the time of so many statements of one row."""
+ROWS_AT_ONCE: Final = (1_000, 100, 10, 1)
+"""Rows of one statement, the most first. After each the interpreter is asked for again, and a
+thread that is folding gives it back after milliseconds: few statements are no more than work.
+"""
 
 Statement = tuple[str, Sequence[Sequence[Any]]]
 """SQL, and the values for each time that it is to run."""
@@ -127,11 +129,12 @@ class StoredTable(Generic[Row]):
         texts = self._text.write_all([row for _, row in changes if row is not None])
         self._row_bytes = sum(map(len, texts)) // max(len(texts), 1)
         joined = chain.from_iterable(zip(keys, zip(texts, strict=True), strict=True))
-        values = [*chain.from_iterable(joined)]
-        many, rest = _cut(values, len(self._table.key) + 1)
-        gone = [key for key, row in changes if row is None]
-        statements: list[Statement] = [(self._sql.put, rest), (self._sql.delete, gone)]
-        return [(self._sql.put_many, many), *statements] if many else statements
+        gone = chain.from_iterable(key for key, row in changes if row is None)
+        width = len(self._table.key)
+        return [
+            *_cut(self._sql.put_many, [*chain.from_iterable(joined)], width + 1),
+            *_cut(self._sql.delete_many, [*gone], width),
+        ]
 
     def sent(self, *, on_the_way: bool) -> None:
         """Count what was spelled as stored: it is, or will be."""
@@ -210,12 +213,15 @@ def run(conn: sqlite3.Connection, statements: Iterable[Statement]) -> None:
         conn.executemany(sql, values)
 
 
-def _cut(values: list[Any], width: int) -> tuple[list[list[Any]], list[list[Any]]]:
-    """Cut the values of many rows: for statements of ROWS_AT_ONCE, and those of the rest."""
-    step = ROWS_AT_ONCE * width
-    whole = len(values) // step * step
-    many = [values[at : at + step] for at in range(0, whole, step)]
-    return many, [values[at : at + width] for at in range(whole, len(values), width)]
+def _cut(sql: Callable[[int], str], values: list[Any], width: int) -> Iterator[Statement]:
+    """Yield statements that take the values of many rows, so many values to a row."""
+    done = 0
+    for rows in ROWS_AT_ONCE:
+        step = rows * width
+        upto = len(values) - (len(values) - done) % step
+        if upto > done:
+            yield sql(rows), [values[at : at + step] for at in range(done, upto, step)]
+        done = upto
 
 
 class Statements:
@@ -229,11 +235,9 @@ class Statements:
         self.get = f'SELECT row FROM "{name}" {where}'  # noqa: S608
         self.delete = f'DELETE FROM "{name}" {where}'  # noqa: S608
         self.put = self._put(1)
-
-    @cached_property
-    def put_many(self) -> str:
-        """The statement that puts ROWS_AT_ONCE rows; long, so it is made where it is needed."""
-        return self._put(ROWS_AT_ONCE)
+        # Long, so they are made where they are needed.
+        self.put_many = cache(self._put)
+        self.delete_many = cache(self._delete)
 
     def scan(self, prefix: int, start: int) -> str:
         """Return a statement with so many members that must be equal, and then be no less."""
@@ -247,6 +251,13 @@ class Statements:
             f'INSERT INTO "{self._name}" ({columns}, row)'  # noqa: S608
             f" VALUES {', '.join([row] * rows)}"
             f" ON CONFLICT ({columns}) DO UPDATE SET row = excluded.row"
+        )
+
+    def _delete(self, rows: int) -> str:
+        columns, key = _columns(self._key), f"({_marks(len(self._key))})"
+        return (
+            f'DELETE FROM "{self._name}"'  # noqa: S608
+            f" WHERE ({columns}) IN (VALUES {', '.join([key] * rows)})"
         )
 
     def _scan(self, prefix: int, start: int) -> str:

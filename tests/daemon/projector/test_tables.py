@@ -125,6 +125,27 @@ def test_a_scan_shows_what_was_changed_since_it_began_but_nothing_new(tables: Ta
     assert nested == [row(2, "changed"), row(3), row(9, "new")]
 
 
+@pytest.mark.parametrize("count", [9, 10, 111, 2_345])
+def test_many_rows_are_written_and_deleted_by_few_statements(count: int) -> None:
+    """Between two statements a thread that folds keeps the interpreter for milliseconds."""
+    tables = sqlite_tables()
+    rows = [Label(dataset="a", frame=frame, value=str(frame)) for frame in range(count)]
+
+    for row in rows:
+        tables.put(LABELS, row)
+    put = tables.spell()
+    tables.flush()
+    for row in rows[1:]:
+        tables.delete(LABELS, *LABELS.key_of(row))
+    deleted = tables.spell()
+    tables.flush()
+    tables.forget()
+
+    assert list(tables.scan(LABELS)) == rows[:1]
+    for statements in (put, deleted):
+        assert sum(len(values) for _, values in statements) <= count // 1_000 + 27
+
+
 def test_the_first_row_of_a_scan_costs_one_row() -> None:
     """A fold that looks for the next of a million jobs must not read them all."""
     tables = sqlite_tables()
