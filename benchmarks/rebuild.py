@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.changes import CHANGES_AN_EVENT, saves
 from benchmarks.pairs import PAIRS, Figure, figure
 from daemon.clock import SystemClock
+from daemon.pool import Pool
 from daemon.ports.store import LogReader
 from daemon.projector import SqliteProjections
 from daemon.projector.batch import fold_batch
@@ -130,11 +131,13 @@ def _raw(path: Path, work: Work) -> float:
 
 async def _rebuild(path: Path, store: SqliteStore) -> float:
     """Return the seconds from an empty file to an answer at the head."""
-    projections = await SqliteProjections.open(path, store, FOLDS)
+    pool = Pool()
+    projections = await SqliteProjections.open(path, store, FOLDS, pool=pool, log_file=store.path)
     started = time.perf_counter()
     await projections.ask(lambda _: None)
     took = time.perf_counter() - started
     await projections.close()
+    await pool.close()
     return took
 
 

@@ -291,10 +291,10 @@ async def open_app(
             stack.push_async_callback(_within, STORE_STOP_S, app._shared.store.close)
             app._shared.people = People(app.folder)
             stack.push_async_callback(_within, PEOPLE_STOP_S, app._shared.people.close)
+        stack.push_async_callback(_within, POOL_STOP_S, app._close_pool)
         if log and state:
             app._shared.projections = await _open_projections(app)
             stack.push_async_callback(_within, PROJECTIONS_STOP_S, app._shared.projections.close)
-        stack.push_async_callback(_within, POOL_STOP_S, app._close_pool)
         stack.push_async_callback(_within, CLIENTS_STOP_S, app._close_clients)
         yield app
 
@@ -354,6 +354,13 @@ def check_local(folder: Path) -> None:
 
 async def _open_projections(app: App) -> Projections:
     from daemon.projector import SqliteProjections
+    from daemon.store.sqlite import LOG_NAME
     from projections.folds import FOLDS
 
-    return await SqliteProjections.open(app.folder / PROJECTIONS_NAME, app.store, FOLDS)
+    return await SqliteProjections.open(
+        app.folder / PROJECTIONS_NAME,
+        app.store,
+        FOLDS,
+        pool=app.pool,
+        log_file=app.folder / LOG_NAME,
+    )

@@ -10,6 +10,7 @@ from typing import Final
 from daemon.ports.projections import ProjectionsStuck
 from daemon.projector.rows import DamagedRow
 from daemon.store.driver import BUSY_MS, sqlite3
+from events.errors import SyncError
 
 APPLICATION_ID: Final = int.from_bytes(b"LbPr", "big")  # shown by `file projections.db`
 FORMAT: Final = 1  # user_version; a file with another one is not ours to go on with
@@ -21,6 +22,10 @@ _SIDE_FILES: Final = ("", "-wal", "-shm")
 
 class NotProjections(Exception):
     """The file is a database, but does not hold our projections."""
+
+
+class TablesDamaged(SyncError):
+    """Another process found the file unusable, as `is_damage` tells."""
 
 
 def open_file(path: Path) -> sqlite3.Connection:
@@ -67,7 +72,10 @@ def is_damage(exc: BaseException) -> bool:
 
     SQLITE_CORRUPT and SQLITE_NOTADB come as DatabaseError itself, all else as its subclasses.
     """
-    return isinstance(exc, NotProjections | DamagedRow) or type(exc) is sqlite3.DatabaseError
+    return (
+        isinstance(exc, NotProjections | DamagedRow | TablesDamaged)
+        or type(exc) is sqlite3.DatabaseError
+    )
 
 
 def set_aside(path: Path) -> Path:

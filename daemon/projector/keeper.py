@@ -23,6 +23,10 @@ class Keeper(Protocol):
         """Return where the new tables stand; None when none are built."""
 
     @property
+    def away(self) -> bool:
+        """Tell whether others build the new tables, so that here is nothing to do for them."""
+
+    @property
     def frozen(self) -> bool:
         """Tell whether live tables cannot move on, since their fold's code changed or is new."""
 
@@ -39,7 +43,10 @@ class Keeper(Protocol):
         """Start new, empty tables for these folds, and for those that are being built."""
 
     def build(self) -> None:
-        """Bring the new tables forward by at most a batch; live ones reached, they take over."""
+        """Bring the new tables forward by at most a batch; live ones reached, they take over.
+
+        Raises what kept others from building them.
+        """
 
     def abandon(self) -> None:
         """Drop the new tables, unless the live ones are frozen without them."""

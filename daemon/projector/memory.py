@@ -43,6 +43,7 @@ class MemoryShelf:
 class MemoryKeeper:
     """A Keeper without a file. A rebuild replays all folds, whichever were named."""
 
+    away = False
     frozen = False
 
     def __init__(self, folds: Collection[Fold], log: LogReader) -> None:
@@ -96,6 +97,6 @@ class MemoryProjections(KeptProjections):
         super().__init__(
             store,
             folds,
-            keeper=lambda log: MemoryKeeper(folds, log),
+            keeper=lambda log, _wake: MemoryKeeper(folds, log),
             shelf=lambda some, log: MemoryShelf(some, log),
         )

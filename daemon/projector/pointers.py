@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable
+from functools import cache
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from daemon.projector.tables import create
 from daemon.store.driver import sqlite3
 from events.envelope import Recorded
 from projections.fold import Fold
+from projections.tables import Table
 
 State = Literal["live", "building"]
 
@@ -113,6 +115,15 @@ class Pointers:
             (last.position, last.leaf.hex(), state),
         )
 
+    def built(self, folds: Collection[str], last: Recorded, *, after: int) -> int:
+        """Write it down for the new tables of some folds; return how many stood at `after`."""
+        marks = ", ".join("?" * len(folds))
+        return self._conn.execute(
+            "UPDATE pointers SET position = ?, leaf = ?"  # noqa: S608
+            f" WHERE state = 'building' AND position = ? AND fold IN ({marks})",
+            (last.position, last.leaf.hex(), after, *folds),
+        ).rowcount
+
     def switch(self) -> None:
         """Let the new tables answer from now on, and drop those whose place they take."""
         new = self.all("building")
@@ -136,9 +147,13 @@ class Pointers:
 
 def shape_of(fold: Fold) -> str:
     """Return a hash of the tables' names, keys and row types; no docstrings, no defaults."""
+    return _shape_of(fold.tables)
+
+
+@cache  # Types do not change, and looking into all of them takes 50 ms.
+def _shape_of(tables: tuple[Table[Any], ...]) -> str:
     shapes = [
-        [table.name, table.key, [_shape(part) for part in parts_of(table.row)]]
-        for table in fold.tables
+        [table.name, table.key, [_shape(part) for part in parts_of(table.row)]] for table in tables
     ]
     return hashlib.sha256(msgspec.json.encode(shapes)).hexdigest()[:16]
 

@@ -23,7 +23,7 @@ from daemon.ports.store import EventStore, LogReader
 from daemon.projector.batch import check_reached, chosen
 from daemon.projector.keeper import Keeper
 from daemon.projector.past import MakeShelf, Past
-from daemon.projector.thread import Ask, Projector, Rebuild
+from daemon.projector.thread import Ask, Projector, Rebuild, Wake
 from projections.fold import Fold
 from projections.tables import Tables
 
@@ -49,14 +49,14 @@ class KeptProjections:
         store: EventStore,
         folds: Collection[Fold],
         *,
-        keeper: Callable[[LogReader], Keeper],
+        keeper: Callable[[LogReader, Wake], Keeper],
         shelf: MakeShelf,
         file: Path | None = None,
     ) -> None:
         self._file = file
         self._store = store
         self._folds = _distinct(folds)
-        self._projector = Projector(lambda: keeper(store.reader()))
+        self._projector = Projector(lambda wake: keeper(store.reader(), wake))
         self._past = Past(shelf, store.reader)
         self._room = asyncio.Semaphore(ASKS_MAX)
         self._closed = False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Final
 
 from daemon.ports.store import LogReader
 from daemon.projector.batch import fold_batch, no_garbage_collection
 from daemon.projector.file import disk_errors, open_temporary
+from daemon.projector.pointers import Pointer
 from daemon.projector.tables import SqliteTables, create
 from daemon.projector.writer import Writer
 from daemon.store.driver import sqlite3
@@ -117,6 +118,24 @@ class SqliteShelf:
             self._stored = self.position
         self.tables.forget()
         self.position = self._stored
+
+
+def join(
+    conn: sqlite3.Connection,
+    folds: Collection[Fold],
+    rows: Mapping[str, Pointer],
+    log: LogReader,
+    *,
+    moved: Moved,
+    writer: Writer,
+) -> SqliteShelf:
+    """Take up the tables that pointers speak of."""
+    names = {
+        table.name: rows[fold.name].table(table.name) for fold in folds for table in fold.tables
+    }
+    position = min(row.position for row in rows.values())
+    tables = SqliteTables(conn, names, folds)
+    return SqliteShelf(conn, folds, tables, log, position=position, moved=moved, writer=writer)
 
 
 class PastShelf(SqliteShelf):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,9 @@ from daemon.projector.view import View
 from projections.tables import Tables
 
 T = TypeVar("T")
+
+Wake = Callable[[], None]
+"""Has the thread look around, from any other."""
 
 
 @dataclass(eq=False)
@@ -57,12 +60,16 @@ class Rebuild:
         return Rebuilt(folds=self.folds, position=keeper.position)
 
 
+class Look:
+    """No request: something came further without the thread."""
+
+
 class Projector:
     """Owns the keeper on one thread. `put` may be called from any."""
 
-    def __init__(self, open_keeper: Callable[[], Keeper]) -> None:
+    def __init__(self, open_keeper: Callable[[Wake], Keeper]) -> None:
         self._open_keeper = open_keeper
-        self._inbox: queue.SimpleQueue[Ask | Rebuild | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Ask | Rebuild | Look | None] = queue.SimpleQueue()
         self._waiting: list[Ask | Rebuild] = []
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self._closing = False
@@ -79,6 +86,10 @@ class Projector:
             if self._thread.ident is None:
                 self._thread.start()
             self._inbox.put(request)
+
+    def wake(self) -> None:
+        """Have it look around: what it waits for may be there."""
+        self._inbox.put(Look())
 
     def stop(self) -> None:
         """Let it stop after the batch or the question at hand."""
@@ -97,7 +108,7 @@ class Projector:
     def _run(self) -> None:
         keeper: Keeper | None = None
         try:
-            keeper = self._open_keeper()
+            keeper = self._open_keeper(self.wake)
             self.position = keeper.position
             while self._take(keeper):
                 self._answer_ready(keeper)
@@ -114,22 +125,40 @@ class Projector:
         with self._lock:
             self._closing, self._cause = True, exc
         while not self._inbox.empty():
-            if (request := self._inbox.get()) is not None:
+            if isinstance(request := self._inbox.get(), Ask | Rebuild):
                 self._waiting.append(request)
-        self._fail_waiting(exc)
+        self._fail_waiting(exc, self._waiting)
 
     def _take(self, keeper: Keeper) -> bool:
         """Take what came in; wait for it only when there is nothing to do. False: stop."""
-        idle = not self._waiting and (keeper.building is None or self._stuck)
+        idle = self._is_idle(keeper)
         while idle or not self._inbox.empty():
             request = self._inbox.get()
             if request is None:
                 return False
+            idle = False
+            if isinstance(request, Look):
+                continue
             self._waiting.append(request)
-            idle = self._stuck = False
+            self._stuck = False
             if isinstance(request, Rebuild):
                 self._attempt(keeper, partial(keeper.begin, request.folds))
         return True
+
+    def _is_idle(self, keeper: Keeper) -> bool:
+        if keeper.building is None or self._stuck:
+            return not self._waiting
+        # Those who wait for more than this thread can do wait for others to build it.
+        return keeper.away and not (
+            self._is_behind(keeper) or any(request.ready(keeper) for request in self._waiting)
+        )
+
+    def _is_behind(self, keeper: Keeper) -> bool:
+        return keeper.position < self._upto and not keeper.frozen
+
+    @property
+    def _upto(self) -> int:
+        return max((request.upto for request in self._waiting), default=0)
 
     def _answer_ready(self, keeper: Keeper) -> None:
         waiting, self._waiting = self._waiting, []
@@ -155,24 +184,26 @@ class Projector:
 
     def _work(self, keeper: Keeper) -> None:
         """Bring the live tables forward by a batch, and the new ones too."""
-        upto = max((request.upto for request in self._waiting), default=0)
-        if keeper.position < upto and not keeper.frozen:
-            self._attempt(keeper, partial(keeper.advance, upto))
+        if self._is_behind(keeper):
+            self._attempt(keeper, partial(keeper.advance, self._upto))
         if keeper.building is not None and not self._stuck:
             self._attempt(keeper, keeper.build)
             self._report(keeper)
 
     def _attempt(self, keeper: Keeper, act: Callable[[], None]) -> None:
-        """Change tables. An error is told to all who wait, as they wait for just this."""
+        """Change tables. An error is told to those who wait for just this."""
         try:
             act()
         except Exception as exc:
             if keeper.heal(exc):
                 return
             self._stuck = True
-            if any(isinstance(request, Rebuild) for request in self._waiting):
+            rebuilds = [one for one in self._waiting if isinstance(one, Rebuild)]
+            # The live tables can go on, whatever became of those of a rebuild.
+            alone = rebuilds and act == keeper.build and not keeper.frozen
+            if rebuilds:
                 keeper.abandon()
-            self._fail_waiting(exc)
+            self._fail_waiting(exc, rebuilds if alone else self._waiting)
 
     def _report(self, keeper: Keeper) -> None:
         built = keeper.position if keeper.building is None else keeper.building
@@ -180,10 +211,10 @@ class Projector:
             if isinstance(request, Rebuild):
                 request.progress(built, keeper.position)
 
-    def _fail_waiting(self, exc: BaseException) -> None:
-        for request in self._waiting:
+    def _fail_waiting(self, exc: BaseException, failed: Sequence[Ask | Rebuild]) -> None:
+        self._waiting = [request for request in self._waiting if request not in failed]
+        for request in failed:
             _fail(request, exc)
-        self._waiting = []
 
 
 def _fail(request: Ask | Rebuild, exc: BaseException) -> None:
