@@ -53,8 +53,10 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class AnnotationRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class AnnotationRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One annotation as last observed.
+
+    One is made for each label that changes, so its members may be given by place: names cost time.
 
     added    position of the event that it appeared with
     touched  facet → position of the event that changed it last, where one did

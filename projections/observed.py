@@ -117,7 +117,7 @@ def _add(
         if id <= removed_id:
             tables.delete(REMOVED, server, number, kind, id)
         rows[server, number, kind, id] = AnnotationRow(
-            server=server, job=number, kind=kind, id=id, annotation=annotation, added=position
+            server, number, kind, id, annotation, position
         )
     tables.put_all(ANNOTATIONS, rows)
 
@@ -137,14 +137,14 @@ def _with(row: AnnotationRow | None, change: Change, touched_at: int) -> Annotat
     """Return an annotation with a change; `touched_at` 0: it was no edit of anybody."""
     assert row is not None, f"there is no {change.kind} {change.id}"
     annotation = with_facets(row.annotation, change.old, change.new)
-    if not touched_at:
-        return _replace(row, annotation=annotation)
-    touched = row.touched.copy()
-    for facet in change.new:
-        touched[facet] = touched_at
-    for facet in change.old:
-        touched[facet] = touched_at
-    return _replace(row, annotation=annotation, touched=touched)
+    touched = row.touched
+    if touched_at:
+        touched = touched.copy()
+        for facet in change.new:
+            touched[facet] = touched_at
+        for facet in change.old:
+            touched[facet] = touched_at
+    return AnnotationRow(row.server, row.job, row.kind, row.id, annotation, row.added, touched)
 
 
 def _remove(
