@@ -18,6 +18,7 @@ from daemon.ports.projections import ProjectionsFailed
 from daemon.ports.store import EventStore
 from daemon.projector import SqliteProjections, batch, shelf
 from daemon.projector.file import open_file
+from daemon.projector.sqlite import SqliteKeeper
 from daemon.store.driver import sqlite3
 from daemon.store.memory import MemoryStore
 from daemon.store.sqlite import SqliteStore
@@ -225,6 +226,27 @@ async def test_a_rebuild_lets_the_old_tables_answer_and_follow(
         assert (await rebuild).position >= 4
         assert await projections.ask(tallies) == {"a": 4, "b": 1}
     assert sorted(witness.seen) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+async def test_new_tables_that_a_killed_daemon_left_ahead_of_the_live_ones_take_over(
+    path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes made the first tables; no question may then look for those they replaced."""
+    monkeypatch.setattr(batch, "BATCH_EVENTS", 3)
+    await refuse(store, *"aaaa")
+    keeper = SqliteKeeper(path, FOLDS, store.reader())
+    keeper.begin([fold.name for fold in FOLDS])
+    assert keeper._new is not None
+    keeper._new.advance(4)
+    keeper._new.settle()
+    keeper.close()
+    monkeypatch.setattr(batch, "BATCH_EVENTS", 2)
+
+    async with opened(path, store) as projections:
+        found = await projections.ask(tallies)
+
+    assert found == {"a": 4}
+    assert rows(path, "SELECT DISTINCT state, position FROM pointers") == [("live", 4)]
 
 
 async def test_a_cancelled_rebuild_leaves_the_old_tables(
