@@ -21,10 +21,10 @@ from events.merkle import HASH_BYTES, Frontier
 
 NAMES_KEPT_MAX: Final = 100_000
 
-# Both kinds of checkpoint run when nothing comes for a moment; past a cap also when something does.
-# Emptying 16 MiB takes about 30 ms: seldom enough for 99 of 100 appends, and short enough for all.
-WAL_BYTES_IDLE: Final = 4 * 2**20
-WAL_BYTES_BUSY: Final = 16 * 2**20
+# Signing waits until nothing comes for a moment; past a cap it does not.
+# The WAL is emptied at the size that SQLite itself takes (1,000 pages), which takes 1 to 20 ms: a
+# sync that makes the file longer takes twice as long as one over what was emptied.
+WAL_BYTES: Final = 4 * 2**20
 WAL_BYTES_CAP: Final = 48 * 2**20  # here even readers are waited for
 SIGN_EVENTS_IDLE: Final = 4_000
 SIGN_EVENTS_CAP: Final = 20_000
@@ -105,7 +105,7 @@ class LogWriter:
             self.sign()
         if self._wal_left_bytes + self._wal_bytes >= WAL_BYTES_CAP:
             self._empty_wal("RESTART")
-        elif self._wal_bytes >= (WAL_BYTES_IDLE if idle else WAL_BYTES_BUSY):
+        elif self._wal_bytes >= WAL_BYTES:
             self._empty_wal("PASSIVE")
 
     def sign(self) -> Checkpoint:

@@ -27,7 +27,7 @@ from tests.contract.noted import noted
 
 # Both kinds of checkpoint come often, so that many kills hit one.
 writer.SIGN_EVENTS_IDLE, writer.SIGN_EVENTS_CAP = 20, 60
-writer.WAL_BYTES_IDLE, writer.WAL_BYTES_CAP = 100_000, 300_000
+writer.WAL_BYTES, writer.WAL_BYTES_CAP = 100_000, 300_000
 
 async def main(path, run):
     clock = SystemClock()

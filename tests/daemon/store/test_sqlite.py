@@ -386,7 +386,7 @@ async def test_the_wal_is_emptied_as_it_grows(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Automatic checkpoints are off: without ours the WAL would fill the disk."""
-    monkeypatch.setattr(writer, "WAL_BYTES_IDLE", 200_000)
+    monkeypatch.setattr(writer, "WAL_BYTES", 200_000)
     monkeypatch.setattr(writer, "WAL_BYTES_CAP", 400_000)
     store = await SqliteStore.open(tmp_path / "log.db", clock)
     value = [{"n": n, "id": n * 7919 % 100_003} for n in range(2_000)]
@@ -403,8 +403,8 @@ async def test_the_wal_is_emptied_also_where_somebody_always_reads(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader keeps SQLite from writing the WAL from its start again; the next one takes over."""
-    for name, size_bytes in (("IDLE", 100_000), ("BUSY", 200_000), ("CAP", 600_000)):
-        monkeypatch.setattr(writer, f"WAL_BYTES_{name}", size_bytes)
+    monkeypatch.setattr(writer, "WAL_BYTES", 200_000)
+    monkeypatch.setattr(writer, "WAL_BYTES_CAP", 600_000)
     path = tmp_path / "log.db"
     store = await SqliteStore.open(path, clock)
     value = [{"n": n, "id": n * 7919 % 100_003} for n in range(2_000)]
