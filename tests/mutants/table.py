@@ -127,8 +127,8 @@ MUTANTS: Final = (
     Mutant(
         "a job that cannot be found is deleted without asking who we are",
         "daemon/handlers/observe.py",
-        "        await self.cvat.self_user()\n",
-        "",
+        'await self.cvat.self_user()\n        return await self._note(job, "deleted"',
+        'return await self._note(job, "deleted"',
         "tests/daemon/handlers/test_gone.py"
         "::test_a_job_is_not_deleted_where_the_server_does_not_know_us_either",
     ),
@@ -172,9 +172,16 @@ MUTANTS: Final = (
     Mutant(
         "CVAT overwrites what the dataset changed",
         "projections/edited.py",
-        "elif _clashes(merge, label, edit, document):",
-        "elif False:",
+        "clashing = _clashing(label, edit, document)",
+        "clashing = set[str]()",
         _MERGE + "test_what_both_sides_changed_is_a_conflict_and_the_datasets_value_stays",
+    ),
+    Mutant(
+        "what clashes holds back what does not",
+        "projections/edited.py",
+        "if clashing and free:",
+        "if False:",
+        _MERGE + "test_of_one_edit_only_the_facet_that_clashes_waits",
     ),
     Mutant(
         "a copied label_id takes the label from its own shape",
