@@ -48,7 +48,7 @@ webhook_secrets = ["{secret}"]
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
     """Return `ack` (ratio), `ack_p99_ms` and `ack_loaded_p99_ms`."""
-    count = 2_000 if quick else 20_000
+    count = 1_200 if quick else 20_000
     times, p99s = [], []
     for pair in range(PAIRS):
         taken: dict[str, float] = {}

@@ -139,7 +139,7 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, events, at_once, count in SIZES:
-            less = 5 if quick else 1
+            less = 8 if quick else 1
             found[name] = await _measured(Path(folder), events, at_once, count // less)
     return found
 

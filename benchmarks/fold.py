@@ -30,7 +30,7 @@ EVENTS_PER_APPEND = 500
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
     """Return `fold`, and `fold_peer` where the peer is there."""
-    count = 500 if quick else 5_000
+    count = 300 if quick else 5_000
     installed = peer.environment(install=not quick)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -39,7 +39,7 @@ password = "admin"
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
     """Return `growth`: the medians' ratio."""
-    large, saves = (20_000, 20) if quick else (100_000, 200)
+    large, saves = (10_000, 20) if quick else (100_000, 200)
     async with AsyncExitStack() as stack:
         runs = [await stack.enter_async_context(_recorded(labels)) for labels in (SMALL, large)]
         waits: list[list[float]] = [[], []]

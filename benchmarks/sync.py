@@ -35,7 +35,7 @@ webhook_secrets = ["{secret}"]
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
     """Return `sync_p50_s`."""
-    saves = 5 if quick else 30
+    saves = 3 if quick else 30
     with tempfile.TemporaryDirectory() as folder:
         async with Sandbox(users=USERS) as sandbox, aiohttp.ClientSession(sandbox.url) as http:
             job = await labelled_task(http, boxes=20)
