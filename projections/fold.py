@@ -32,11 +32,15 @@ class Fold:
 
     def apply(self, tables: Tables, at: Recorded, fact: Fact) -> None:
         """Bring one event's effect into the tables."""
-        handler = self.handlers.get(type(fact)) or self.handlers.get(Fact)
-        if handler is not None:
+        if (handler := self.handler_of(type(fact))) is not None:
             handler(tables, at, fact)
-        else:
-            assert type(fact) in self.ignores, f"{self.name} does not know {type(fact).__name__}"
+
+    def handler_of(self, kind: type[Fact]) -> Handler | None:
+        """Return what events of a type do here; None: nothing."""
+        handler = self.handlers.get(kind) or self.handlers.get(Fact)
+        known = handler is not None or kind in self.ignores
+        assert known, f"{self.name} does not know {kind.__name__}"
+        return handler
 
 
 def replay(folds: Iterable[Fold], tables: Tables, events: Iterable[tuple[Recorded, Fact]]) -> None:

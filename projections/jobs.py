@@ -28,6 +28,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed_us  when it was recorded, µs since 1970 UTC
     settled   position up to which observations are settled
     removed_id  the highest id of an annotation that was ever removed
+    nameless_us  no observation without an author ends later than this
     """
 
     server: str
@@ -49,6 +50,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     settled: int = 0
     annotations: int = 0
     removed_id: int = 0
+    nameless_us: int = 0
     condition: Condition = ""
     reason: str = ""
 

@@ -55,7 +55,7 @@ def observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
     _remove(tables, at, row, fact.removed)
     _apply(tables, at, row, fact.changed)
     _add(tables, at, row, fact.added, removed_id)
-    _note_author(tables, at, row, fact)
+    nameless_us = _note_author(tables, at, row, fact)
     count = row.annotations + len(fact.added) - len(fact.removed)
     tables.put(
         JOBS,
@@ -66,11 +66,13 @@ def observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
             observed_us=at.recorded_at,
             annotations=count,
             removed_id=removed_id,
+            nameless_us=max(row.nameless_us, nameless_us),
         ),
     )
 
 
-def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: AnnotationsObserved) -> None:
+def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: AnnotationsObserved) -> int:
+    """Write down who it was; return where the observation ends if nobody knows, else 0."""
     since_us, until_us = date_us(fact.since or ""), date_us(fact.updated_date)
     author = AuthorRow(
         server=row.server,
@@ -82,11 +84,13 @@ def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: AnnotationsObs
         evidence=at.evidence,
     )
     tables.put(AUTHORS, author)
-    if author.evidence == "unknown" and since_us:
+    is_nameless = author.evidence == "unknown" and since_us > 0
+    if is_nameless:
         tables.put(NAMELESS, _nameless(author))
     source = source_of(tables, row.server, row.project)
     if until_us > source.changed_us:
         tables.put(SOURCES, _replace(source, changed_us=until_us))
+    return until_us if is_nameless else 0
 
 
 def _highest_id(row: JobRow, removed: Iterable[Annotation]) -> int:

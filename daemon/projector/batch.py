@@ -10,7 +10,8 @@ from typing import Final
 from daemon.ports.projections import BeyondLog, ProjectionsFailed, UnknownFold
 from daemon.ports.store import LogReader
 from events.envelope import Recorded
-from projections.fold import Fold
+from events.registry import Fact
+from projections.fold import Fold, Handler
 from projections.tables import Tables
 
 BATCH_EVENTS: Final = 2_000
@@ -41,13 +42,19 @@ def _fold(
 ) -> Recorded | None:
     at: Recorded | None = None
     payload_bytes = 0
+    # Most types mean something to one or two folds of nine.
+    handlers: dict[type[Fact], list[tuple[str, Handler]]] = {}
     for at in log.read(after=after, upto=upto, limit=BATCH_EVENTS):
         fact = log.fact(at)
-        for fold in folds:
+        kind = type(fact)
+        if kind not in handlers:
+            found = [(fold.name, fold.handler_of(kind)) for fold in folds]
+            handlers[kind] = [(name, handler) for name, handler in found if handler is not None]
+        for name, handler in handlers[kind]:
             try:
-                fold.apply(tables, at, fact)
+                handler(tables, at, fact)
             except Exception as exc:
-                exc.add_note(f"fold {fold.name!r}, position {at.position}, event {at.type}")
+                exc.add_note(f"fold {name!r}, position {at.position}, event {at.type}")
                 raise
         payload_bytes += len(at.payload)
         if payload_bytes >= BATCH_BYTES:
