@@ -22,9 +22,12 @@ from events.merkle import HASH_BYTES, Frontier
 NAMES_KEPT_MAX: Final = 100_000
 
 # Signing waits until nothing comes for a moment; past a cap it does not.
-# The WAL is emptied at the size that SQLite itself takes (1,000 pages), which takes 1 to 20 ms: a
-# sync that makes the file longer takes twice as long as one over what was emptied.
+# The WAL is emptied at the size that SQLite itself takes (1,000 pages): a sync that makes the file
+# longer takes twice as long as one over what was emptied. It takes 1 to 20 ms, which the group at
+# hand waits for, so where groups are large it is put off: no more than 1 of 150 events is to wait.
 WAL_BYTES: Final = 4 * 2**20
+WAL_GROUPS: Final = 150
+WAL_BYTES_BUSY: Final = 16 * 2**20
 WAL_BYTES_CAP: Final = 48 * 2**20  # here even readers are waited for
 SIGN_EVENTS_IDLE: Final = 4_000
 SIGN_EVENTS_CAP: Final = 20_000
@@ -54,6 +57,7 @@ class LogWriter:
         self._publish = publish
         self._wal_bytes = 0  # written since it was emptied, as far as readers let us
         self._wal_left_bytes = 0  # what it held even so
+        self._wal_events = self._group_events = 0  # since it was emptied, and of the last group
         self._signed_at_s = clock.monotonic_s()
         self.last_checkpoint: Checkpoint | None = None
         self._leaves: list[bytes] = []  # committed, not in the frontier yet
@@ -103,9 +107,11 @@ class LogWriter:
         due = 1 if late else SIGN_EVENTS_IDLE if idle else SIGN_EVENTS_CAP
         if self.unsigned >= due:
             self.sign()
+        seldom = self._wal_events >= WAL_GROUPS * self._group_events
+        enough = WAL_BYTES if idle or seldom else WAL_BYTES_BUSY
         if self._wal_left_bytes + self._wal_bytes >= WAL_BYTES_CAP:
             self._empty_wal("RESTART")
-        elif self._wal_bytes >= WAL_BYTES:
+        elif self._wal_bytes >= enough:
             self._empty_wal("PASSIVE")
 
     def sign(self) -> Checkpoint:
@@ -213,6 +219,8 @@ class LogWriter:
         if len(self._versions) > NAMES_KEPT_MAX:
             self._versions.clear()
             self._streams.clear()
+        self._group_events = len(placing.rows)
+        self._wal_events += self._group_events
         self._wal_bytes += _WAL_BYTES_PER_GROUP
         self._wal_bytes += sum(len(row[-2]) + _WAL_BYTES_PER_EVENT for row in placing.rows)
         self._wal_bytes += sum(len(packed.stored) for packed in placing.blobs.values())
@@ -317,7 +325,7 @@ class LogWriter:
             raise translated(exc, self._path) from exc
         finally:
             self._conn.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        self._wal_bytes = 0
+        self._wal_bytes = self._wal_events = 0
         # SQLite goes on behind what is copied already as long as anybody reads there: PASSIVE says
         # how long the WAL is, not whether the next commit begins it anew. Where even waiting does
         # not help, it is tried again after another quarter of the cap.
