@@ -25,7 +25,7 @@ from aiohttp import web
 
 from benchmarks import load
 from benchmarks.pairs import PAIRS, Figure, figure
-from daemon import cores, logs
+from daemon import logs
 from daemon.app import open_app
 from daemon.clock import SystemClock
 from daemon.cvat.signatures import SIGNATURE_HEADER, check, sign
@@ -160,8 +160,6 @@ async def _serve(side: str, folder: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     logs.configure("info", tuple)
-    if side != "bare":
-        cores.share_one()  # as `daemon.serve` does
     async with _bare() if side == "bare" else _ours(folder, loaded=side == "loaded") as address:
         print(address.rpartition(":")[2], flush=True)
         await stop.wait()

@@ -18,7 +18,6 @@ import orjson
 import structlog
 
 import daemon
-from daemon import cores
 from daemon.worker import END, ERROR, HEAD, PART, WORK
 from events.errors import SyncError
 
@@ -162,7 +161,7 @@ async def _start() -> Process:
     home = Path(daemon.__file__).parent.parent
     flags = ("-I",) if sys.flags.isolated else ()
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, *flags, "-m", "daemon.worker", *map(str, sorted(cores.GIVEN))),
+        *(sys.executable, *flags, "-m", "daemon.worker"),
         stdin=PIPE,
         stdout=PIPE,
         cwd=home,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from config import load
-from daemon import cores, logs
+from daemon import logs
 from daemon.app import App, load_settings, open_app
 from daemon.control import server as control
 from daemon.following import follow_manifests
@@ -76,7 +76,6 @@ def main(config_file: Path | None) -> None:
     """
     settings = load_settings(config_file)
     logs.configure(settings.logging.level, settings.secrets)
-    cores.share_one()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             if not runner.run(serve(config_file)):

@@ -1,6 +1,6 @@
 """One process of the pool: takes work on stdin, answers on stdout, until stdin ends.
 
-Started as `python -m daemon.worker [PROCESSOR …]` by `daemon.pool`, and by nobody else.
+Started as `python -m daemon.worker` by `daemon.pool`, and by nobody else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import BinaryIO, Final, Literal
 
 import orjson
 
-from daemon import cores
 from events.errors import SyncError
 
 BYTES_MAX: Final = 4 * 2**30
@@ -48,8 +47,6 @@ def main() -> None:
     if sys.platform == "linux":
         _limit_memory()
         _die_with_parent()
-    # The daemon shares one with its own threads; there is no need to wait for that one.
-    cores.use([int(number) for number in sys.argv[1:]])
     # A sandbox that forbids it, as many containers do, costs the courtesy and not the work.
     with suppress(OSError):
         os.nice(NICE)

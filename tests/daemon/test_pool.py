@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from watchfiles import awatch
 
-from daemon import cores, worker
+from daemon import worker
 from daemon.pool import KEPT_BYTES_MAX, LONG_WORKERS_MAX, TRIES, Pool, WorkFailed
 from tests.fakes import heavy
 
@@ -49,21 +49,6 @@ async def test_pieces_come_back_whole_and_in_order(pool: Pool):
     parts = [b"one", b"", b"x" * 3_000_000]
 
     assert await pool.run(heavy.echo, *parts) == parts
-
-
-@pytest.mark.skipif(len(cores.GIVEN) < 2, reason="there is but one processor")
-async def test_a_process_runs_on_every_processor_though_the_daemon_keeps_to_one(pool: Pool):
-    """Large work must not wait for the daemon's own, nor the other way round."""
-    try:
-        cores.share_one()
-        own = os.sched_getaffinity(0)
-
-        allowed = await pool.run(heavy.processors)
-    finally:
-        cores.use(cores.GIVEN)
-
-    assert len(own) == 1
-    assert {int(number) for number in allowed} == cores.GIVEN
 
 
 async def test_a_stuck_worker_is_killed_and_its_work_is_tried_again(

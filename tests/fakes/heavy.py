@@ -20,11 +20,6 @@ def echo(parts: Sequence[bytes]) -> Iterator[bytes]:
     yield from parts
 
 
-def processors(_: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the processors that it may run on."""
-    yield from (str(number).encode() for number in sorted(os.sched_getaffinity(0)))
-
-
 def stuck(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Never end."""
     _began(parts)

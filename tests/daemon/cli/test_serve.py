@@ -10,12 +10,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import aiohttp
-import pytest
 
-from daemon import cores
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
 from tests.daemon.cli.conftest import ROOT, Desk, Served
 from tests.daemon.http.conftest import delivery
@@ -63,21 +60,6 @@ def test_a_delivery_that_was_answered_survives_kill_9(desk: Desk, serve: Serve):
     assert [found["fact"]["job"] for found in after.objects] == [1, 2, 3, 4, 5]
     assert repeated == 204
     assert len(total.objects) == 5
-
-
-@pytest.mark.skipif(len(cores.GIVEN) < 2, reason="there is but one processor")
-def test_the_threads_of_a_daemon_share_one_processor(desk: Desk, serve: Serve):
-    """They take turns with the interpreter; on two processors each turn begins with cold caches."""
-    declare_server(desk)
-    served = serve()
-    post(served, delivery())
-
-    threads = [int(task.name) for task in Path(f"/proc/{served.process.pid}/task").iterdir()]
-    allowed = {frozenset(os.sched_getaffinity(thread)) for thread in threads}
-
-    assert len(threads) > 2
-    assert [len(processors) for processors in allowed] == [1]
-    assert served.stop() == 0
 
 
 def test_a_command_is_the_client_of_the_running_daemon(desk: Desk, serve: Serve):
