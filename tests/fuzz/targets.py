@@ -170,8 +170,11 @@ class _Connection:
     transport = ssl_context = peername = sockname = None
     _reading_paused = False
 
-    def resume_reading(self, **_: object) -> None:
+    def pause_reading(self) -> None:
         """Nothing comes but what was fed."""
+
+    def resume_reading(self, **_: object) -> None:
+        """As above."""
 
 
 class _Made:
