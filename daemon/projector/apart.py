@@ -139,8 +139,9 @@ def work(parts: Sequence[bytes]) -> Iterator[bytes]:
         raise
     except Exception as exc:
         failed = TablesDamaged if is_damage(exc) else ProjectionsFailed
-        notes = getattr(exc, "__notes__", ())
-        raise failed("the log could not be folded", reason=repr(exc), where=[*notes]) from exc
+        # Its own words may quote a row, which no line of the service's log may hold.
+        where = [*getattr(exc, "__notes__", ())]
+        raise failed("the log could not be folded", reason=type(exc).__name__, where=where) from exc
 
 
 class _Share:

@@ -18,6 +18,8 @@ from benchmarks.changes import saves
 from daemon.pool import TRIES, Pool, WorkFailed
 from daemon.ports.projections import Rebuilt
 from daemon.projector import SqliteProjections, apart, batch
+from daemon.projector.file import TablesDamaged
+from daemon.projector.rows import DamagedRow
 from daemon.store.driver import sqlite3
 from daemon.store.sqlite import SqliteStore
 from events.envelope import NewEvent
@@ -156,6 +158,24 @@ async def test_processes_that_are_killed_again_and_again_are_told_to_who_waits(
     assert len([line for line in logs if line["event"] == "worker killed"]) >= TRIES
     assert after == before + 1
     assert dump(tmp_path / "apart.db") == await in_place(tmp_path / "place.db", store)
+
+
+def test_what_a_process_tells_of_a_damaged_row_quotes_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in the service's log afterwards, where no label and no name may."""
+
+    def share(*_: object) -> None:
+        raise DamagedRow('LabelRow: \'{"worker": "ana"}\'')
+
+    monkeypatch.setattr(apart, "_Share", share)
+    order = apart._encode((("jobs",), 1))
+
+    with pytest.raises(TablesDamaged) as raised:
+        list(apart.work([b"log.db", b"projections.db", order]))
+
+    assert raised.value.facts["reason"] == "DamagedRow"
+    assert "ana" not in f"{raised.value} {raised.value.facts}"
 
 
 @pytest.mark.parametrize("pool", [True, False])

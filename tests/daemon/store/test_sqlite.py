@@ -399,6 +399,28 @@ async def test_the_wal_is_emptied_as_it_grows(
     await store.close()
 
 
+async def test_a_large_group_seldom_waits_until_the_wal_is_empty(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a group wait for it: of deliveries that come 64 at once it was one of sixty."""
+    emptied: list[str] = []
+    monkeypatch.setattr(writer.LogWriter, "_empty_wal", lambda _, how: emptied.append(how))
+    monkeypatch.setattr(writer, "WAL_BYTES", 100_000)
+    monkeypatch.setattr(sqlite, "IDLE_S", 600.0)
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+
+    for _ in range(10):
+        await store.append([noted(clock, value=n) for n in range(40)])
+    await store.checkpoint()
+    while_large = [*emptied]
+    await store.append([noted(clock, value=1)])
+    await store.checkpoint()
+    await store.close()
+
+    assert while_large == []
+    assert emptied[0] == "PASSIVE"
+
+
 async def test_the_wal_is_emptied_also_where_somebody_always_reads(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
