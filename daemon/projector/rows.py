@@ -17,6 +17,8 @@ from projections.tables import Row
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
+LINES_AT_ONCE: Final = 1_000
+
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # What orjson reads as an integer.
 _FLOATS: Final = (
     msgspec.inspect.FloatType,
@@ -50,7 +52,14 @@ class RowText(Generic[Row]):
         return text.decode()
 
     def write_all(self, rows: Sequence[Row]) -> list[str]:
-        """Spell rows as JSON: many at once in a third of the time."""
+        """Spell rows as JSON: many at once in a third of the time.
+
+        Not all at once: each call keeps the interpreter from whoever acknowledges a delivery.
+        """
+        cuts = range(0, len(rows), LINES_AT_ONCE)
+        return [text for cut in cuts for text in self._write_some(rows[cut : cut + LINES_AT_ONCE])]
+
+    def _write_some(self, rows: Sequence[Row]) -> list[str]:
         lines = _encode_lines(rows)
         if self._may_be_marked and (b"null" in lines or is_marked(lines)):
             return [self.write(row) for row in rows]

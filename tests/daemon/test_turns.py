@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from config.settings import Dataset
 from daemon.clock import SystemClock
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.scan import scan
+from daemon.http.listener import collect_seldom
 from daemon.pool import Pool
 from daemon.projector import SqliteProjections
 from daemon.store.sqlite import SqliteStore
@@ -77,6 +79,8 @@ class Parts:
 
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    threshold = gc.get_threshold()
+    collect_seldom()  # as in the daemon: what the tests imported is not its to look at
     store = await SqliteStore.open(tmp_path / "log.db", SystemClock())
     projections = await SqliteProjections.open(tmp_path / "projections.db", store, FOLDS)
     following = asyncio.create_task(projections.follow())
@@ -87,6 +91,8 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     await asyncio.wait([following])
     await projections.close()
     await store.close()
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 def boxes() -> list[dict[str, Any]]:
