@@ -83,9 +83,10 @@ class Projector:
         with self._lock:
             if self._closing:
                 raise ProjectionsClosed("the projections were closed") from self._cause
+            # First the request, then the thread: it would fold a batch before it looks again.
+            self._inbox.put(request)
             if self._thread.ident is None:
                 self._thread.start()
-            self._inbox.put(request)
 
     def wake(self) -> None:
         """Have it look around: what it waits for may be there."""
