@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from events.envelope import Evidence
 from events.registry import Encoded, Fact
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A fact for a stream; the shell gives it an id and appends it.
 
     encoded  the fact's bytes where somebody made them already

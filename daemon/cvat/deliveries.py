@@ -98,25 +98,18 @@ def of_document(document: Mapping[str, Any]) -> Delivery:
     resource = _object(document.get(kind))
     operation = _object(resource.get("operation"))
     number = _id(resource.get("id"))
-
-    def named(owner: str, *fields: str) -> int | None:
-        if kind == owner:
-            return number
-        for place in (resource, operation):
-            for name in fields:
-                if (found := _id(place.get(name))) is not None:
-                    return found
-        return None
-
+    # An issue names its job `job`; everything else says `job_id`.
+    job = _named("job_id", resource, operation) or _named("job", resource, operation)
+    task = _named("task_id", resource, operation)
+    project = _named("project_id", resource, operation)
     return Delivery(
         event=event,
         kind=kind,
         webhook=number if kind == "webhook" else _id(document.get("webhook_id")),
         resource=number,
-        # An issue names its job `job`; everything else says `job_id`.
-        job=named("job", "job_id", "job"),
-        task=named("task", "task_id"),
-        project=named("project", "project_id"),
+        job=number if kind == "job" else job,
+        task=number if kind == "task" else task,
+        project=number if kind == "project" else project,
         updated_date=_date(resource.get("updated_date")),
         before_update=_names(document.get("before_update")),
         changes=_names(document.get("changes")),
@@ -126,6 +119,10 @@ def of_document(document: Mapping[str, Any]) -> Delivery:
         request_status=_text(resource.get("status"), WORD) if kind == "request" else None,
         digest=_digest(document),
     )
+
+
+def _named(name: str, resource: Mapping[str, Any], operation: Mapping[str, Any]) -> int | None:
+    return _id(resource.get(name)) or _id(operation.get(name))
 
 
 def _before_date(document: Mapping[str, Any]) -> str | None:

@@ -19,9 +19,9 @@ def received(delivery: Delivery) -> DeliveryReceived:
         job=delivery.job,
         task=delivery.task,
         project=delivery.project,
-        updated_date=_true_date(delivery.updated_date),
+        updated_date=delivery.updated_date,
         before_update=names if names is not None else delivery.changes,
-        before_date=_true_date(delivery.before_date),
+        before_date=delivery.before_date,
         sender=delivery.sender,
         body_hash=delivery.digest.hex(),
     )
@@ -36,8 +36,3 @@ def draft_of(server: str, fact: DeliveryReceived) -> Draft:
         evidence="unknown" if fact.sender is None else "webhook",
         occurred_at=us_of(fact.updated_date),
     )
-
-
-def _true_date(text: str | None) -> str | None:
-    """Return a date, None for what only looks like one: folds compute with it."""
-    return None if us_of(text) is None else text

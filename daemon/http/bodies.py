@@ -5,11 +5,10 @@ Nothing depends on them, so they are written behind, and dropped rather than wai
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -20,7 +19,6 @@ from daemon.store.driver import sqlite3
 FILE_NAME: Final = "deliveries.db"
 FILE_MODE: Final = 0o600  # bodies hold names and mail addresses
 WAITING_MAX: Final = 2_000
-BATCH_MAX: Final = 2_000
 # So long others are waited for: a thread that wakes up for each body takes turns from the loop.
 GATHER_S: Final = 0.05
 PRUNE_EVERY_S: Final = 3_600.0
@@ -69,25 +67,27 @@ class Bodies:
         self._bytes_max = bytes_max
         self._unpruned = 0
         self._prune_at_s = 0.0
-        self._waiting: queue.Queue[Body | None] = queue.Queue(WAITING_MAX)
+        self._orders: SimpleQueue[tuple[Body, ...] | None] = SimpleQueue()
+        self._waiting = 0  # bodies
+        self._lock = threading.Lock()  # for their number
         self._thread = threading.Thread(target=self._run, name="deliveries", daemon=True)
         self._thread.start()
 
-    def keep(self, body: Body) -> None:
-        """Keep a body; dropped when too many wait. Does not block."""
+    def keep(self, *bodies: Body) -> None:
+        """Keep bodies; those that are too many to wait are dropped. Does not block."""
         if not self._thread.is_alive():
             return  # It said why when it ended.
-        try:
-            self._waiting.put_nowait(body)
-        except queue.Full:
-            log.warning("delivery body not kept", server=body.server, body_hash=body.body_hash)
+        with self._lock:
+            kept = bodies[: WAITING_MAX - self._waiting]
+            self._waiting += len(kept)
+        self._orders.put(kept)
+        if len(kept) < len(bodies):
+            log.warning("delivery bodies not kept", count=len(bodies) - len(kept))
 
     def close(self) -> None:
         """Write what waits. Blocks, for a limited time."""
-        if self._thread.is_alive():
-            with suppress(queue.Full):
-                self._waiting.put(None, timeout=STOP_S)
-            self._thread.join(STOP_S)
+        self._orders.put(None)
+        self._thread.join(STOP_S)
 
     def _run(self) -> None:
         try:
@@ -98,9 +98,8 @@ class Bodies:
         self._prune(conn)
         stopping = False
         while not stopping:
-            found = self._take()
-            stopping = None in found
-            if batch := [body for body in found if body is not None]:
+            batch, stopping = self._take()
+            if batch:
                 self._write(conn, batch)
             self._prune_when_due(conn)
         conn.close()
@@ -114,16 +113,21 @@ class Bodies:
         conn.executescript(_SCHEMA)
         return conn
 
-    def _take(self) -> list[Body | None]:
-        """Return what waits, None for the end; nothing when nothing came for long."""
+    def _take(self) -> tuple[list[Body], bool]:
+        """Return what waits, nothing when nothing came for long; and whether it is the end."""
+        found: list[Body] = []
         try:
-            found = [self._waiting.get(timeout=PRUNE_EVERY_S)]
-        except queue.Empty:
-            return []
-        time.sleep(GATHER_S)
-        while len(found) < BATCH_MAX and not self._waiting.empty():
-            found.append(self._waiting.get())
-        return found
+            order = self._orders.get(timeout=PRUNE_EVERY_S)
+            time.sleep(GATHER_S)
+            while order is not None:
+                found += order
+                order = self._orders.get_nowait()
+        except Empty:
+            return found, False
+        finally:
+            with self._lock:
+                self._waiting -= len(found)
+        return found, True
 
     def _write(self, conn: Any, batch: list[Body]) -> None:
         try:

@@ -25,7 +25,7 @@ from daemon.http.bodies import Bodies
 from daemon.http.guard import Guard
 from daemon.http.health import Readyz, healthz
 from daemon.http.receiver import Receiver
-from daemon.http.requests import one_line_a_request
+from daemon.http.requests import Requests
 from daemon.http.webhook import PATH, Webhook
 from daemon.metrics import Metrics
 from events.errors import SyncError
@@ -115,10 +115,11 @@ def collect_seldom() -> None:
 def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Application:
     """Return the routes."""
     metrics = Metrics()
-    around = one_line_a_request(metrics)
+    requests = Requests(metrics)
+    around = requests.middleware()
     site = web.Application(middlewares=[around], client_max_size=limits.body_bytes_max)
     webhook = Webhook(
-        receiver, around, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s
+        receiver, requests, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s
     )
     site[METRICS] = metrics
     site[WEBHOOK] = webhook

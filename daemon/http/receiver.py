@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing
+from functools import cache
 from typing import Final, NamedTuple
 
 import msgspec
+import structlog
 
 from daemon.clock import Clock
 from daemon.cvat import deliveries, signatures
@@ -39,6 +41,8 @@ Secrets = Callable[[str], Sequence[str]]
 OnDelivery = Callable[[str, DeliveryReceived], None]
 Key = tuple[str, str]  # server, body hash
 
+log = structlog.get_logger(__name__)
+
 
 class RefusedDelivery(SyncError):
     """A delivery that can never be right, however often it is repeated."""
@@ -48,24 +52,47 @@ class RefusedDelivery(SyncError):
         self.reason = reason
 
 
+class _Given(NamedTuple):
+    """A delivery as a request brings it.
+
+    new  tells the request, once the delivery is on disk, whether it was not known
+    """
+
+    server: str
+    body: bytes
+    signature: str | None
+    new: asyncio.Future[bool]
+
+    def fail(self, exc: BaseException) -> None:
+        """Tell why it is not on disk."""
+        if not self.new.done():
+            self.new.set_exception(exc)
+
+
 class _Coming(NamedTuple):
-    """A delivery on its way to the disk, and who waits for that."""
+    """A delivery on its way to the disk, and the requests that wait for that.
+
+    given  the first one brought it; each has a future of its own, so that a client that gives up
+           does not stop the delivery for others
+    """
 
     key: Key
-    body: bytes
     fact: DeliveryReceived
     event: NewEvent
-    waiting: list[asyncio.Future[None]]
+    given: list[_Given]
 
-    def tell(self, exc: BaseException | None) -> None:
-        """Wake whoever waits, but for those who gave up. exc: why it is not on disk."""
-        for on_disk in self.waiting:
-            if on_disk.done():
-                continue
-            if exc is None:
-                on_disk.set_result(None)
-            else:
-                on_disk.set_exception(exc)
+    def on_disk(self) -> None:
+        """Tell all who wait."""
+        new = True
+        for given in self.given:
+            if not given.new.done():
+                given.new.set_result(new)
+            new = False
+
+    def fail(self, exc: BaseException) -> None:
+        """Tell all who wait why it is not on disk."""
+        for given in self.given:
+            given.fail(exc)
 
 
 class _Remembered(msgspec.Struct, gc=False):
@@ -100,8 +127,9 @@ class Receiver:
         self._on_delivery = on_delivery
         self._bodies = bodies
         self._recent: OrderedDict[Key, _Remembered] = OrderedDict()
-        self._group: list[_Coming] = []  # those of this turn of the loop
-        self._appending: set[asyncio.Task[None]] = set()
+        self._lines = log.bind()  # as it is configured now, which costs more than a line
+        self._group: list[_Given] = []  # those of this turn of the loop
+        self._tasks: set[asyncio.Task[None]] = set()
         # From when on every delivery is among them; None before the log was read.
         self._remembers_since_us: int | None = None
 
@@ -130,34 +158,68 @@ class Receiver:
 
         Raises UnknownServer, RefusedDelivery (recorded, counted), QueueFull, StoreFailed.
         """
-        try:
-            signatures.check(body, signature, self._secrets(server))
-            delivery = deliveries.parse(body)
-        except BadSignature as exc:
-            raise await self.refused(server, "signature", exc) from exc
-        except UnreadableDelivery as exc:
-            raise await self.refused(server, "unreadable", exc) from exc
-        return await self._record(server, body, received(delivery))
+        given = _Given(server, body, signature, asyncio.get_running_loop().create_future())
+        if not self._group or len(self._group) == GROUP_MAX:
+            self._group = []
+            self._start(self._take_in(self._group), self._group)
+        self._group.append(given)
+        return await given.new
 
     async def refused(self, server: str, reason: Reason, exc: SyncError) -> RefusedDelivery:
         """Count a refusal, return what to raise."""
         await self.refusals.count(server, reason)
         return RefusedDelivery(reason, exc)
 
-    async def _record(self, server: str, body: bytes, fact: DeliveryReceived) -> bool:
-        """Append once, however many requests bring the same delivery at once."""
-        key = (server, fact.body_hash)
-        if key not in self._recent and self._may_be_old(fact) and await self._is_recorded(key):
-            return False
-        # Asked after the await: another request may have begun with the same delivery.
+    async def _take_in(self, group: list[_Given]) -> None:
+        """Check, read and append what came in one turn of the loop."""
+        if group is self._group:
+            self._group = []
+        secrets = cache(self._secrets)
+        read = [(given, fact) for given in group if (fact := self._read(given, secrets))]
+        found = [self._look_up(given, fact) for given, fact in read]
+        if coming := [one for one in found if one is not None]:
+            await self._append(coming)
+
+    def _read(self, given: _Given, secrets: Secrets) -> DeliveryReceived | None:
+        """Return what is recorded of a delivery, None where it is refused."""
+        try:
+            signatures.check(given.body, given.signature, secrets(given.server))
+            return received(deliveries.parse(given.body))
+        except BadSignature as exc:
+            self._start(self._refuse(given, "signature", exc), [given])
+        except UnreadableDelivery as exc:
+            self._start(self._refuse(given, "unreadable", exc), [given])
+        except Exception as exc:
+            given.fail(exc)
+        return None
+
+    async def _refuse(self, given: _Given, reason: Reason, exc: SyncError) -> None:
+        given.fail(await self.refused(given.server, reason, exc))
+
+    def _look_up(self, given: _Given, fact: DeliveryReceived) -> _Coming | None:
+        """Return the delivery if it is to be appended, once however many requests bring it."""
+        key = (given.server, fact.body_hash)
         known = self._recent.get(key)
-        coming = known.coming if known else self._take(key, body, fact)
-        if coming is not None:
-            # Its own future: a client that gives up does not stop the delivery for others.
-            on_disk: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            coming.waiting.append(on_disk)
-            await on_disk
-        return known is None
+        if known is None and self._may_be_old(fact):
+            self._start(self._ask(given, fact), [given])
+        elif known is None:
+            return self._taken(given, fact)
+        elif known.coming is not None:
+            known.coming.given.append(given)
+        elif not given.new.done():
+            given.new.set_result(False)
+        return None
+
+    async def _ask(self, given: _Given, fact: DeliveryReceived) -> None:
+        """Append a delivery that the tables do not know."""
+        key = (given.server, fact.body_hash)
+        if await self._is_recorded(key):
+            self._remember(key, None)
+        # Another request may have begun with the same delivery meanwhile.
+        if key in self._recent:
+            self._look_up(given, fact)
+        else:
+            await self._append([self._taken(given, fact)])
 
     def _may_be_old(self, fact: DeliveryReceived) -> bool:
         """Tell whether a delivery may have come before what is remembered.
@@ -181,10 +243,9 @@ class Receiver:
             # a job; a sender that waits too long gives up, and older ones for good.
             return False
 
-    def _take(self, key: Key, body: bytes, fact: DeliveryReceived) -> _Coming:
-        """Put a delivery on its way, together with all others of this turn of the loop."""
-        server, _ = key
-        draft = draft_of(server, fact)
+    def _taken(self, given: _Given, fact: DeliveryReceived) -> _Coming:
+        """Put a delivery on its way."""
+        draft = draft_of(given.server, fact)
         event = NewEvent(
             id=self._clock.new_id(),
             stream=draft.stream,
@@ -193,21 +254,27 @@ class Receiver:
             actor=draft.actor,
             evidence=draft.evidence,
         )
-        coming = _Coming(key, body, fact, event, [])
-        self._remember(key, coming)
-        if not self._group or len(self._group) == GROUP_MAX:
-            self._group = []
-            task = asyncio.create_task(self._append(self._group), name="append deliveries")
-            self._appending.add(task)
-            task.add_done_callback(self._appending.discard)
-        self._group.append(coming)
+        coming = _Coming((given.server, fact.body_hash), fact, event, [given])
+        self._remember(coming.key, coming)
         return coming
 
+    def _start(self, work: Coroutine[None, None, None], group: Sequence[_Given]) -> None:
+        """Work for some deliveries. What it raises is told to whoever waits for them."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (exc := task.exception()) is not None:
+                for given in group:
+                    given.fail(exc)
+
+        task = asyncio.create_task(work, name="deliveries")
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
     async def _append(self, group: list[_Coming]) -> None:
-        if group is self._group:
-            self._group = []
+        began_s = self._clock.monotonic_s()
         try:
-            await self._store.append([coming.event for coming in group])
+            appended = await self._store.append([coming.event for coming in group])
         except (QueueFull, StoreFailed) as exc:
             self._failed(group, exc)
         except BaseException as exc:
@@ -219,24 +286,39 @@ class Receiver:
                 await self._append([coming])
         else:
             self._recorded(group)
+            self._tell(group, appended.positions, self._clock.monotonic_s() - began_s)
 
     def _failed(self, group: list[_Coming], exc: BaseException) -> None:
         for coming in group:
             # The server will send it again, and it is not known then.
             self._recent.pop(coming.key, None)
-            coming.tell(exc)
+            coming.fail(exc)
 
     def _recorded(self, group: list[_Coming]) -> None:
         for coming in group:
             if remembered := self._recent.get(coming.key):
                 # Who waits, and the body, would be kept for as long as the key is.
                 remembered.coming = None
-            coming.tell(None)
+            coming.on_disk()
         now_us = self._clock.now_us()
-        for coming in group:
-            server, body_hash = coming.key
-            self._bodies.keep(Body(now_us, server, body_hash, coming.body))
-            self._on_delivery(server, coming.fact)
+        self._bodies.keep(*[Body(now_us, *one.key, one.given[0].body) for one in group])
+        for one in group:
+            self._on_delivery(one.key[0], one.fact)
+
+    def _tell(self, group: list[_Coming], positions: Sequence[int], took_s: float) -> None:
+        """Log one line for the deliveries of a server in one append."""
+        stood: dict[str, list[int]] = {}
+        for coming, position in zip(group, positions, strict=True):
+            stood.setdefault(coming.event.stream, []).append(position)
+        for stream, mine in stood.items():
+            self._lines.info(
+                "deliveries",
+                server=stream.removeprefix("server/"),
+                received=len(mine),
+                first=mine[0],
+                last=mine[-1],
+                ms=round(took_s * 1_000, 1),
+            )
 
     def _remember(self, key: Key, coming: _Coming | None, recorded_us: int | None = None) -> None:
         self._recent[key] = _Remembered(coming, recorded_us or self._clock.now_us())

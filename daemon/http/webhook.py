@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Final
 
 from aiohttp import StreamReader, hdrs, web
-from aiohttp.typedefs import Middleware
 
 from daemon.app import UnknownServer
 from daemon.cvat.signatures import SIGNATURE_HEADER
 from daemon.http.receiver import Receiver, RefusedDelivery
 from daemon.http.refusals import Reason
-from daemon.http.requests import OUTCOME, ROUTE, SERVER
+from daemon.http.requests import NOTED, RECEIVED, Noted, Requests
 from daemon.ports.projections import ProjectionsFailed
 from daemon.ports.store import QueueFull, StoreFailed
 from events.errors import SyncError
@@ -46,15 +44,15 @@ class BodyTooSlow(SyncError):
 class Webhook:
     """The handler.
 
-    around                  what else is done with a request, as with all of the site
+    requests                notes each
     body_bytes_max, body_s  limits of one request's body
     """
 
     def __init__(
-        self, receiver: Receiver, around: Middleware, *, body_bytes_max: int, body_s: float
+        self, receiver: Receiver, requests: Requests, *, body_bytes_max: int, body_s: float
     ) -> None:
         self._receiver = receiver
-        self._around = around
+        self._requests = requests
         self._body_bytes_max = body_bytes_max
         self._body_s = body_s
 
@@ -70,28 +68,31 @@ class Webhook:
             folder, server = request.path[: len(FOLDER)], request.path[len(FOLDER) :]
             if folder != FOLDER or not server or "/" in server:
                 return await others(request)
-            request[ROUTE] = PATH
-            return await self._around(request, partial(self._answer, server=server))
+            with Noted(self._requests, request, PATH) as noted:
+                answer = await self._answer(request, server, noted)
+                noted.status = answer.status
+                return answer
 
         return handle
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one delivery. The words are short and ASCII: CVAT keeps them."""
-        return await self._answer(request, request.match_info["server"])
+        """Answer a delivery that came by its route."""
+        return await self._answer(request, request.match_info["server"], request[NOTED])
 
-    async def _answer(self, request: web.Request, server: str) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, server: str, noted: Noted) -> web.Response:
+        """Answer one delivery. The words are short and ASCII: CVAT keeps them."""
         try:
             # Asked first: a body for nobody is not read.
             self._receiver.check_known(server)
-            request[SERVER] = server
+            noted.server = server
             body = await self._read(request, server)
             new = await self._receiver.receive(server, body, request.headers.get(SIGNATURE_HEADER))
-            request[OUTCOME] = "received" if new else "duplicate"
+            noted.outcome = RECEIVED if new else "duplicate"
             return web.Response(status=204)
         except UnknownServer:
             return web.Response(status=404, text="no such server\n")
         except RefusedDelivery as exc:
-            request[OUTCOME] = "refused"
+            noted.outcome = "refused"
             answer = web.Response(status=STATUS[exc.reason], text=f"{exc.message}\n")
             if exc.reason in ("too large", "too slow"):
                 answer.force_close()

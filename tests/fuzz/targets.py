@@ -40,7 +40,7 @@ from daemon.handlers.observe import JobWatch
 from daemon.handlers.scan import scan
 from daemon.handlers.tasks import TaskWatch
 from daemon.http.receiver import Receiver
-from daemon.http.requests import one_line_a_request
+from daemon.http.requests import Requests
 from daemon.http.webhook import Webhook
 from daemon.manifests.reading import read_metadata, read_samples
 from daemon.manifests.source import Source
@@ -123,7 +123,7 @@ class Target:
 
 
 class _Bodies:
-    def keep(self, body: object) -> None:
+    def keep(self, *bodies: object) -> None:
         """Raw bodies are not kept here."""
 
 
@@ -143,8 +143,8 @@ class Webhooks(Target):
             on_delivery=lambda server, fact: None,
             bodies=bodies,
         )
-        around = one_line_a_request(Metrics())
-        webhook = Webhook(receiver, around, body_bytes_max=BODY_BYTES_MAX, body_s=10.0)
+        requests = Requests(Metrics())
+        webhook = Webhook(receiver, requests, body_bytes_max=BODY_BYTES_MAX, body_s=10.0)
         self.handle = webhook.shortcut(_nobody)
 
     async def one(self, rng: Rng) -> str:

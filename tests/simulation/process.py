@@ -37,7 +37,7 @@ SETTLE_S = 10.0
 class _Bodies:
     """Raw bodies are not kept here."""
 
-    def keep(self, body: object) -> None:
+    def keep(self, *bodies: object) -> None:
         pass
 
 

@@ -30,8 +30,7 @@ from daemon.http.api.problems import (
     WrongMethod,
     problem,
 )
-from daemon.http.requests import ACTOR, CLIENT_GONE
-from daemon.http.requests import ROUTE as ROUTE_TAKEN
+from daemon.http.requests import CLIENT_GONE, NOTED
 from daemon.operations.exits import failure
 from daemon.operations.registry import BadArguments, Json, Operation, find
 from daemon.spelling import encode
@@ -86,9 +85,9 @@ class Api:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.path in (EVENTS, DESCRIPTION, *OPERATIONS):
-            request[ROUTE_TAKEN] = request.path
+            request[NOTED].route = request.path
         token = self._access.enter(request)
-        request[ACTOR] = token.actor
+        request[NOTED].actor = token.actor
         if request.path == EVENTS:
             _check_method(request, ["GET"])
             return await self._feed(request, token)

@@ -217,6 +217,7 @@ def _check_lines(lines: list[dict[str, Any]]) -> None:
     """Hold that each unit of work has one line, with its ids and how long it took."""
     ids = {
         "request": {"method", "path", "status", "peer"},
+        "deliveries": {"server", "received", "first", "last"},
         "operation": {"operation", "uid", "exit_code"},
         "observation": {"server", "job", "outcome", "changed"},
         "settle and merge": {"server", "job", "settled", "facts"},

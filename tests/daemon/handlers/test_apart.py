@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,9 @@ def save(second: int, shapes: list[dict[str, Any]]) -> WhatChanged:
 
 def plain(decision: Decision) -> tuple[Any, Any]:
     """Return a decision without the bytes that were made on the way."""
-    return [replace(draft, encoded=None) for draft in decision.drafts], dict(decision.expects)
+    return [msgspec.structs.replace(draft, encoded=None) for draft in decision.drafts], dict(
+        decision.expects
+    )
 
 
 async def test_another_process_decides_the_same(journal: Journal, pool: Pool) -> None:

@@ -188,6 +188,28 @@ async def test_what_came_together_is_written_together(daemon: Daemon):
     assert len(daemon.facts()) == len(daemon.heard) == 100
 
 
+async def test_one_line_tells_where_the_deliveries_of_an_append_stand(start: Start):
+    """A line for each cost a tenth of an acknowledgement, and did not say which event it was."""
+    with structlog.testing.capture_logs() as lines:
+        async with start() as daemon:
+            await daemon.receiver.recall()
+            bodies = [delivery(id=number) for number in (1, 2, 2)]
+            await asyncio.gather(
+                *(daemon.receiver.receive("main", b, sign(b, SECRET)) for b in bodies)
+            )
+            assert (await daemon.post(delivery(id=3))).status == 204
+            assert (await daemon.post(delivery(id=3))).status == 204
+
+    told = [line for line in lines if line["event"] in ("deliveries", "request")]
+    assert [line.get("outcome", line["event"]) for line in told] == [
+        "deliveries",
+        "deliveries",
+        "duplicate",
+    ]
+    assert {"server": "main", "received": 2, "first": 1, "last": 2}.items() <= told[0].items()
+    assert {"server": "main", "received": 1, "first": 3, "last": 3}.items() <= told[1].items()
+
+
 async def test_a_refused_delivery_takes_none_with_it_that_came_together_with_it(start: Start):
     """A server that sends one that we cannot write would else lose all others for good."""
     store = PickyStore(SystemClock())
