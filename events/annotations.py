@@ -107,9 +107,9 @@ class LabelSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     sublabels: tuple[LabelSpec, ...] = ()
 
 
-_KINDS: dict[type, Kind] = {Tag: "tag", Shape: "shape", Track: "track"}
+KINDS: dict[type, Kind] = {Tag: "tag", Shape: "shape", Track: "track"}
 
 
 def kind_of(annotation: Annotation) -> Kind:
     """Name the kind of an annotation; with its id it is the key of it in its job."""
-    return _KINDS[type(annotation)]
+    return KINDS[type(annotation)]

@@ -47,9 +47,6 @@ def facets_of(annotation: Annotation) -> Facets:
 
 def with_facets(annotation: Annotation, old: Facets, new: Facets) -> Annotation:
     """Return the annotation with `new` facets; those in `old` alone are taken away."""
-    if len(new) == len(old) == 1 and "geometry" in new and "geometry" in old:
-        # A box was moved: most changes are this one, so it takes no detour.
-        return msgspec.structs.replace(annotation, points=tuple(new["geometry"]))
     members: dict[str, Any] = {}
     for name, value in new.items():
         if type(value) is list:

@@ -64,33 +64,29 @@ class Tables(Protocol):
         """
 
 
-class _Rows:
+class _Rows(dict[Key, Any]):
     """The rows of one table; keys are sorted when somebody scans, not when somebody writes."""
 
     def __init__(self) -> None:
-        self.by_key: dict[Key, Any] = {}
+        super().__init__()
         self._sorted: list[Key] = []
-        self._fresh = 0  # How many keys came since they were sorted: they are the last in the dict.
+        self._rows_sorted = 0
+        self._deleted = 0
 
-    def put(self, key: Key, row: Any) -> None:
-        rows = self.by_key
-        before = len(rows)
-        rows[key] = row
-        self._fresh += len(rows) - before
+    def delete(self, key: Key) -> None:
+        if self.pop(key, None) is not None:
+            self._deleted += 1
 
-    def put_all(self, new: Mapping[Key, Any]) -> None:
-        before = len(self.by_key)
-        self.by_key.update(new)
-        self._fresh += len(self.by_key) - before
-
-    def keys(self) -> list[Key]:
+    def in_order(self) -> list[Key]:
         """Return the keys in order; some may be gone, or come twice."""
-        if self._fresh > FEW_KEYS:
-            self._sorted = sorted(self.by_key)
+        # The keys that came since they were sorted are the last here.
+        fresh = len(self) - self._rows_sorted + self._deleted
+        if fresh > FEW_KEYS:
+            self._sorted = sorted(self)
         else:
-            for key in islice(reversed(self.by_key), self._fresh):
+            for key in islice(reversed(self), fresh):
                 insort(self._sorted, key)
-        self._fresh = 0
+        self._rows_sorted, self._deleted = len(self), 0
         return self._sorted
 
 
@@ -117,35 +113,35 @@ class MemoryTables:
             self._tables = _Declared((table.name, _Rows()) for table in declared)
 
     def get(self, table: Table[Row], *key: str | int) -> Row | None:
-        row: Row | None = self._tables[table.name].by_key.get(key)
+        row: Row | None = self._tables[table.name].get(key)
         return row
 
     def get_all(self, table: Table[Row], keys: Collection[Key]) -> list[Row | None]:
-        return list(map(self._tables[table.name].by_key.get, keys))
+        return list(map(self._tables[table.name].get, keys))
 
     def put(self, table: Table[Row], row: Row) -> None:
-        self._tables[table.name].put(table.key_of(row), row)
+        self._tables[table.name][table.key_of(row)] = row
 
     def put_all(self, table: Table[Row], rows: Mapping[Key, Row]) -> None:
-        self._tables[table.name].put_all(rows)
+        self._tables[table.name].update(rows)
 
     def delete(self, table: Table[Row], *key: str | int) -> None:
-        self._tables[table.name].by_key.pop(key, None)
+        self._tables[table.name].delete(key)
 
     def scan(self, table: Table[Row], *prefix: str | int, start: Key = ()) -> Iterator[Row]:
         rows = self._tables[table.name]
-        keys = rows.keys()
+        keys = rows.in_order()
         first = bisect_left(keys, (*prefix, *start))
         # A copy of the keys ahead: the caller may write while it reads.
         ahead = takewhile(lambda key: key[: len(prefix)] == prefix, islice(keys, first, None))
         for key in dict.fromkeys(ahead):
-            if key in rows.by_key:
-                yield rows.by_key[key]
+            if key in rows:
+                yield rows[key]
 
     def dump(self) -> dict[str, list[Any]]:
         """Return every row of every table as plain values, for comparison."""
         return {
-            name: [msgspec.to_builtins(rows.by_key[key]) for key in sorted(rows.by_key)]
+            name: [msgspec.to_builtins(rows[key]) for key in sorted(rows)]
             for name, rows in sorted(self._tables.items())
-            if rows.by_key
+            if rows
         }
