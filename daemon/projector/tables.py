@@ -16,7 +16,7 @@ from daemon.store.driver import sqlite3
 from projections.fold import Fold
 from projections.tables import Key, Row, Table
 
-KNOWN_BYTES_MAX: Final = 16 * 2**20
+KNOWN_BYTES_MAX: Final = 32 * 2**20
 """Text of the rows of one table that stay decoded in memory; decoded they take about the double."""
 
 FOLLOWING_BYTES_MAX: Final = 2**20
