@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Final, Generic
 
 import msgspec
@@ -76,6 +77,7 @@ class RowText(Generic[Row]):
             raise DamagedRow(f"{self._type.__name__}: {text[:200]!r}") from exc
 
 
+@cache  # Types do not change, and looking into those of all rows takes 12 ms.
 def _may_hold_floats(row: type[msgspec.Struct]) -> bool:
     """Tell whether a float may stand anywhere in a row, be it in a member of any type."""
     return any(isinstance(part, _FLOATS) for part in parts_of(row))

@@ -350,15 +350,22 @@ def create(conn: sqlite3.Connection, table: Table[Any], name: str) -> None:
     # Imported on use: it costs 0.17 s, and tables are made seldom.
     import sqlite_utils
 
-    columns = {member: _type(table, member) for member in table.key}
+    columns = _types(table)
     assert "row" not in columns, f"{table.name}: a key member cannot be called 'row'"
     sqlite_utils.Database(conn).table(name).create(
         {**columns, "row": str}, pk=table.key, not_null=[*columns, "row"], strict=True
     )
 
 
-def _type(table: Table[Any], member: str) -> type:
-    found = msgspec.inspect.type_info(get_type_hints(table.row)[member])
+@cache  # Types do not change, and each table is made several times.
+def _types(table: Table[Any]) -> dict[str, type]:
+    """Return the types of a table's key."""
+    hints = get_type_hints(table.row)
+    return {member: _type(table, member, hints[member]) for member in table.key}
+
+
+def _type(table: Table[Any], member: str, hint: Any) -> type:
+    found = msgspec.inspect.type_info(hint)
     match found:
         case msgspec.inspect.IntType():
             return int
