@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
-from operator import itemgetter
 from typing import Any, Final, Generic, get_type_hints
 
 import msgspec
@@ -124,16 +122,23 @@ class StoredTable(Generic[Row]):
 
     def spell(self) -> list[Statement]:
         """Return what brings the changes into SQLite, in key order, which spares it many a page."""
-        changes = sorted(self._dirty.items(), key=itemgetter(0))
-        keys = [key for key, row in changes if row is not None]
-        texts = self._text.write_all([row for _, row in changes if row is not None])
+        keys = sorted(self._dirty)
+        rows = [self._dirty[key] for key in keys]
+        texts = self._text.write_all([row for row in rows if row is not None])
         self._row_bytes = sum(map(len, texts)) // max(len(texts), 1)
-        joined = chain.from_iterable(zip(keys, zip(texts, strict=True), strict=True))
-        gone = chain.from_iterable(key for key, row in changes if row is None)
+        put: list[Any] = []
+        gone: list[Any] = []
+        spelled = iter(texts)
+        for key, row in zip(keys, rows, strict=True):
+            if row is None:
+                gone += key
+            else:
+                put += key
+                put.append(next(spelled))
         width = len(self._table.key)
         return [
-            *_cut(self._sql.put_many, [*chain.from_iterable(joined)], width + 1),
-            *_cut(self._sql.delete_many, [*gone], width),
+            *_cut(self._sql.put_many, put, width + 1),
+            *_cut(self._sql.delete_many, gone, width),
         ]
 
     def sent(self, *, on_the_way: bool) -> None:
