@@ -81,9 +81,9 @@ class Metrics:
         self._request_series = cache(self.requests.labels)
         self._webhook_series = cache(self.webhooks.labels)
 
-    def requested(self, method: str, route: str, status: str) -> None:
-        """Count a request."""
-        self._request_series(method, route, status).inc()
+    def requested(self, method: str, route: str, status: str, count: int = 1) -> None:
+        """Count requests."""
+        self._request_series(method, route, status).inc(count)
 
     def delivered(self, server: str, outcome: str, count: int = 1) -> None:
         """Count deliveries, or what there was none for."""

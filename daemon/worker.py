@@ -46,7 +46,7 @@ def main() -> None:
     """Work until the parent is gone."""
     if sys.platform == "linux":
         _limit_memory()
-        _die_with_parent()
+        die_with_parent()
     # A sandbox that forbids it, as many containers do, costs the courtesy and not the work.
     with suppress(OSError):
         os.nice(NICE)
@@ -112,7 +112,7 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (BYTES_MAX, BYTES_MAX))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel end this process when the one that started it is gone, however it went."""
     import ctypes
 

@@ -17,8 +17,9 @@ ARGUMENTS_BYTES_MAX: Final = 16 * 1024 * 1024
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 LAST_KINDS: Final = frozenset({"exit", "error"})
 
-# sockaddr_un holds 108 bytes on Linux and 104 elsewhere, the closing zero included.
-SOCKET_PATH_BYTES_MAX: Final = 103
+# sockaddr_un holds 108 bytes on Linux and 104 elsewhere, the closing zero included. Beside this
+# socket is another one, whose name is 5 bytes longer (`daemon.http.listener`).
+SOCKET_PATH_BYTES_MAX: Final = 98
 
 
 class SocketPathTooLong(SyncError):

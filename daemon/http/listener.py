@@ -6,27 +6,28 @@ import asyncio
 import contextlib
 import errno
 import gc
-import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
+from config import load
 from daemon import notify
 from daemon.http import scrape
 from daemon.http.api import cors
 from daemon.http.api.access import Access
 from daemon.http.api.api import ROUTE, Api
 from daemon.http.bodies import Bodies
-from daemon.http.guard import Guard
+from daemon.http.desk import StartFront, standing
+from daemon.http.front.front import BACKLOG, STOP_S
+from daemon.http.front.wire import Limits
 from daemon.http.health import Readyz, healthz
 from daemon.http.receiver import Receiver
 from daemon.http.requests import Requests
-from daemon.http.webhook import PATH, Webhook
+from daemon.http.webhook import NO_SERVER, PATH
 from daemon.metrics import Metrics
 from events.errors import SyncError
 
@@ -34,34 +35,8 @@ if TYPE_CHECKING:
     from config.settings import Http
     from daemon.app import App
 
-BACKLOG: Final = 1_024
-STOP_S: Final = 5.0
-HEADS_S: Final = 1.0  # how long a stop waits for the first word on connections that were accepted
-LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown away
-HEAD_BYTES_MAX: Final = 8_190
+SOCKET_MODE: Final = 0o600
 COLLECT_EVERY: Final = 10_000  # new objects; Python's own is 700
-METRICS: Final[web.AppKey[Metrics]] = web.AppKey("metrics", Metrics)
-WEBHOOK: Final[web.AppKey[Webhook]] = web.AppKey("webhook", Webhook)
-
-
-log = structlog.get_logger(__name__)
-_aiohttp = logging.getLogger(f"{__name__}.aiohttp")
-
-
-def _in_short(record: logging.LogRecord) -> bool:
-    """Tell of what is no HTTP in one line of ours.
-
-    aiohttp writes an error with a traceback for each, and quotes what was sent: anybody could fill
-    the disk, and a header with a slip in it may hold a secret.
-    """
-    exc = record.exc_info[1] if record.exc_info else None
-    if not isinstance(exc, HttpProcessingError | web.RequestPayloadError):
-        return True
-    log.info("bad_request", error=type(exc).__name__)
-    return False
-
-
-_aiohttp.addFilter(_in_short)
 
 
 class PortTaken(SyncError):
@@ -73,10 +48,16 @@ class PortRefused(SyncError):
 
 
 @asynccontextmanager
-async def listening(app: App) -> AsyncIterator[str]:
-    """Serve webhooks and health; yields the address. Raises PortTaken, PortRefused."""
-    limits, kept = app.settings.http, app.settings.deliveries
-    bound = notify.listening_socket() or bind(limits.host, limits.port)
+async def listening(app: App, start: StartFront | None = None) -> AsyncIterator[str]:
+    """Serve webhooks, health and the API; yields the address.
+
+    start  runs a front, in a process of its own unless given
+
+    Raises PortTaken, PortRefused, FrontFailed.
+    """
+    http, kept = app.settings.http, app.settings.deliveries
+    bound = notify.listening_socket() or bind(http.host, http.port)
+    address = address_of(bound)
     bodies = Bodies(app.folder, app.clock, keep_days=kept.keep_days, bytes_max=kept.bytes_max)
     receiver = Receiver(
         app.store,
@@ -90,15 +71,41 @@ async def listening(app: App) -> AsyncIterator[str]:
     collect_seldom()
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
-        site = make_site(receiver, Readyz(app.store, app.projections), limits)
-        add_api(site, app)
+        requests = Requests(Metrics())
+        site = make_site(requests, Readyz(app.store, app.projections), http)
+        add_api(site, app, requests.metrics)
+        place = load.control_socket(app.settings)
         with app.hearing_deliveries(receiver.heard):
-            async with serving(site, bound, limits):
-                yield address_of(bound)
+            async with in_front(receiver, requests, site, place, bound, http, start):
+                yield address
     finally:
         flushing.cancel()
         await receiver.refusals.flush()
         await asyncio.to_thread(bodies.close)
+
+
+@asynccontextmanager
+async def in_front(
+    receiver: Receiver,
+    requests: Requests,
+    site: web.Application,
+    place: Path,
+    bound: socket.socket,
+    http: Http,
+    start: StartFront | None,
+) -> AsyncIterator[None]:
+    """Serve deliveries and a site on a bound socket, within limits, until left.
+
+    place  the daemon's own socket; beside it is the one that leads the front to the site
+    """
+    path = place.with_name(f"{place.name}-http")
+    limits = Limits(http.connections_max, http.body_bytes_max, http.request_s, http.keepalive_s)
+    async with serving(site, path), standing(receiver, requests, bound, path, limits, start):
+        try:
+            yield
+        finally:
+            # What would not end by itself, such as feeds, must not be waited for.
+            await site.shutdown()
 
 
 def collect_seldom() -> None:
@@ -112,26 +119,24 @@ def collect_seldom() -> None:
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
 
 
-def make_site(receiver: Receiver, readyz: Readyz, limits: Http) -> web.Application:
-    """Return the routes."""
-    metrics = Metrics()
-    requests = Requests(metrics)
+def make_site(requests: Requests, readyz: Readyz, http: Http) -> web.Application:
+    """Return the routes of all that is no delivery."""
     around = requests.middleware()
-    site = web.Application(middlewares=[around], client_max_size=limits.body_bytes_max)
-    webhook = Webhook(
-        receiver, requests, body_bytes_max=limits.body_bytes_max, body_s=limits.request_s
-    )
-    site[METRICS] = metrics
-    site[WEBHOOK] = webhook
-    site.router.add_post(PATH, webhook.handle)
+    site = web.Application(middlewares=[around], client_max_size=http.body_bytes_max)
+    # Those with a name that a server can have went another way.
+    site.router.add_post(PATH, _nobody)
     site.router.add_get("/healthz", healthz)
     site.router.add_get("/readyz", readyz.handle)
     return site
 
 
-def add_api(site: web.Application, app: App) -> None:
+async def _nobody(request: web.Request) -> web.Response:
+    return web.Response(status=NO_SERVER.status, text=NO_SERVER.text)
+
+
+def add_api(site: web.Application, app: App, metrics: Metrics) -> None:
     """Add the routes that need a token."""
-    access, metrics = Access(app), site[METRICS]
+    access = Access(app)
     api = Api(app, access)
     app.store.hear(metrics.appended)
     site.router.add_route("*", ROUTE, api.handle)
@@ -141,31 +146,32 @@ def add_api(site: web.Application, app: App) -> None:
 
 
 @asynccontextmanager
-async def serving(site: web.Application, bound: socket.socket, limits: Http) -> AsyncIterator[None]:
-    """Serve on a bound socket, within limits, until left; then let running requests end."""
+async def serving(site: web.Application, path: Path) -> AsyncIterator[None]:
+    """Serve a site at a socket that only this user can open."""
     runner = web.AppRunner(
-        site,
-        access_log=None,
-        keepalive_timeout=limits.keepalive_s,
-        lingering_time=LINGER_S,
-        # A signature is over what was sent, and nothing is unpacked for a stranger.
-        auto_decompress=False,
-        logger=_aiohttp,
-        max_line_size=HEAD_BYTES_MAX,
-        max_field_size=HEAD_BYTES_MAX,
-        shutdown_timeout=STOP_S,
+        site, access_log=None, auto_decompress=False, lingering_time=0, shutdown_timeout=STOP_S
     )
     await runner.setup()
-    assert runner.server is not None
-    runner.server.request_handler = site[WEBHOOK].shortcut(runner.server.request_handler)
-    guard = Guard(runner.server, connections_max=limits.connections_max, head_s=limits.request_s)
-    server = await asyncio.get_running_loop().create_server(guard, sock=bound, backlog=BACKLOG)
+    await web.SockSite(runner, _bind_alone(path)).start()
     try:
         yield
     finally:
-        server.close()
-        await guard.all_spoken(HEADS_S)
         await runner.cleanup()
+        _remove(path)
+
+
+def _bind_alone(path: Path) -> socket.socket:
+    """Bind a socket for this user; a daemon that was killed may have left one behind."""
+    _remove(path)
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(str(path))
+    # Nobody can connect before `listen`, so there is no moment with other rights.
+    path.chmod(SOCKET_MODE)
+    return bound
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def bind(host: str, port: int) -> socket.socket:

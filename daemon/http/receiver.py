@@ -52,47 +52,40 @@ class RefusedDelivery(SyncError):
         self.reason = reason
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """A delivery as a request brings it.
 
-    new  tells the request, once the delivery is on disk, whether it was not known
+    signature  the header, None where there is none
+    told       is told what became of it, once: whether it was new, once it is on disk; or what
+               kept it from there
     """
 
     server: str
     body: bytes
-    signature: str | None
-    new: asyncio.Future[bool]
-
-    def fail(self, exc: BaseException) -> None:
-        """Tell why it is not on disk."""
-        if not self.new.done():
-            self.new.set_exception(exc)
+    signature: bytes | None
+    told: Callable[[bool | BaseException], None]
 
 
 class _Coming(NamedTuple):
     """A delivery on its way to the disk, and the requests that wait for that.
 
-    given  the first one brought it; each has a future of its own, so that a client that gives up
-           does not stop the delivery for others
+    given  the first one brought it
     """
 
     key: Key
     fact: DeliveryReceived
     event: NewEvent
-    given: list[_Given]
+    given: list[Given]
 
     def on_disk(self) -> None:
         """Tell all who wait."""
-        new = True
-        for given in self.given:
-            if not given.new.done():
-                given.new.set_result(new)
-            new = False
+        for nth, given in enumerate(self.given):
+            given.told(nth == 0)
 
     def fail(self, exc: BaseException) -> None:
         """Tell all who wait why it is not on disk."""
         for given in self.given:
-            given.fail(exc)
+            given.told(exc)
 
 
 class _Remembered(msgspec.Struct, gc=False):
@@ -128,7 +121,7 @@ class Receiver:
         self._bodies = bodies
         self._recent: OrderedDict[Key, _Remembered] = OrderedDict()
         self._lines = log.bind()  # as it is configured now, which costs more than a line
-        self._group: list[_Given] = []  # those of this turn of the loop
+        self._group: list[Given] = []  # those of this turn of the loop
         self._tasks: set[asyncio.Task[None]] = set()
         # From when on every delivery is among them; None before the log was read.
         self._remembers_since_us: int | None = None
@@ -153,24 +146,39 @@ class Receiver:
         """Raise UnknownServer where no such server is declared."""
         self._secrets(server)
 
-    async def receive(self, server: str, body: bytes, signature: str | None) -> bool:
+    async def receive(self, server: str, body: bytes, signature: bytes | None) -> bool:
         """Record a delivery; return False if it was known.
 
         Raises UnknownServer, RefusedDelivery (recorded, counted), QueueFull, StoreFailed.
         """
-        given = _Given(server, body, signature, asyncio.get_running_loop().create_future())
-        if not self._group or len(self._group) == GROUP_MAX:
-            self._group = []
-            self._start(self._take_in(self._group), self._group)
-        self._group.append(given)
-        return await given.new
+        outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def told(what: bool | BaseException) -> None:
+            # A client that gave up stops the delivery for nobody else.
+            if outcome.done():
+                return
+            if isinstance(what, BaseException):
+                outcome.set_exception(what)
+            else:
+                outcome.set_result(what)
+
+        self.take([Given(server, body, signature, told)])
+        return await outcome
+
+    def take(self, group: Sequence[Given]) -> None:
+        """Have deliveries recorded, those of one turn of the loop together."""
+        for given in group:
+            if not self._group or len(self._group) == GROUP_MAX:
+                self._group = []
+                self._start(self._take_in(self._group), self._group)
+            self._group.append(given)
 
     async def refused(self, server: str, reason: Reason, exc: SyncError) -> RefusedDelivery:
         """Count a refusal, return what to raise."""
         await self.refusals.count(server, reason)
         return RefusedDelivery(reason, exc)
 
-    async def _take_in(self, group: list[_Given]) -> None:
+    async def _take_in(self, group: list[Given]) -> None:
         """Check, read and append what came in one turn of the loop."""
         if group is self._group:
             self._group = []
@@ -180,7 +188,7 @@ class Receiver:
         if coming := [one for one in found if one is not None]:
             await self._append(coming)
 
-    def _read(self, given: _Given, secrets: Secrets) -> DeliveryReceived | None:
+    def _read(self, given: Given, secrets: Secrets) -> DeliveryReceived | None:
         """Return what is recorded of a delivery, None where it is refused."""
         try:
             signatures.check(given.body, given.signature, secrets(given.server))
@@ -190,13 +198,13 @@ class Receiver:
         except UnreadableDelivery as exc:
             self._start(self._refuse(given, "unreadable", exc), [given])
         except Exception as exc:
-            given.fail(exc)
+            given.told(exc)
         return None
 
-    async def _refuse(self, given: _Given, reason: Reason, exc: SyncError) -> None:
-        given.fail(await self.refused(given.server, reason, exc))
+    async def _refuse(self, given: Given, reason: Reason, exc: SyncError) -> None:
+        given.told(await self.refused(given.server, reason, exc))
 
-    def _look_up(self, given: _Given, fact: DeliveryReceived) -> _Coming | None:
+    def _look_up(self, given: Given, fact: DeliveryReceived) -> _Coming | None:
         """Return the delivery if it is to be appended, once however many requests bring it."""
         key = (given.server, fact.body_hash)
         known = self._recent.get(key)
@@ -206,11 +214,11 @@ class Receiver:
             return self._taken(given, fact)
         elif known.coming is not None:
             known.coming.given.append(given)
-        elif not given.new.done():
-            given.new.set_result(False)
+        else:
+            given.told(False)
         return None
 
-    async def _ask(self, given: _Given, fact: DeliveryReceived) -> None:
+    async def _ask(self, given: Given, fact: DeliveryReceived) -> None:
         """Append a delivery that the tables do not know."""
         key = (given.server, fact.body_hash)
         if await self._is_recorded(key):
@@ -243,7 +251,7 @@ class Receiver:
             # a job; a sender that waits too long gives up, and older ones for good.
             return False
 
-    def _taken(self, given: _Given, fact: DeliveryReceived) -> _Coming:
+    def _taken(self, given: Given, fact: DeliveryReceived) -> _Coming:
         """Put a delivery on its way."""
         draft = draft_of(given.server, fact)
         event = NewEvent(
@@ -258,14 +266,14 @@ class Receiver:
         self._remember(coming.key, coming)
         return coming
 
-    def _start(self, work: Coroutine[None, None, None], group: Sequence[_Given]) -> None:
+    def _start(self, work: Coroutine[None, None, None], group: Sequence[Given]) -> None:
         """Work for some deliveries. What it raises is told to whoever waits for them."""
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             if not task.cancelled() and (exc := task.exception()) is not None:
                 for given in group:
-                    given.fail(exc)
+                    given.told(exc)
 
         task = asyncio.create_task(work, name="deliveries")
         self._tasks.add(task)

@@ -14,13 +14,13 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from daemon.http.front.wire import PEER_HEADER
 from daemon.metrics import Metrics
 
 QUIET_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 METHODS: Final = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
 CLIENT_GONE: Final = 499  # nginx's word for it
 OTHER: Final = "other"
-RECEIVED: Final = "received"
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,8 @@ class Requests:
 
         @web.middleware
         async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
-            with Noted(self, request, _route(request)) as noted:
+            method = request.method if request.method in METHODS else OTHER
+            with Noted(self, method, peer_of(request), _route(request)) as noted:
                 request[NOTED] = noted
                 response = await handler(request)
                 noted.status = response.status
@@ -50,28 +51,33 @@ class Requests:
 
         return handle
 
+    def note(
+        self, method: str, route: str, status: int, began_s: float, peer: str | None, **told: str
+    ) -> None:
+        """Write the line of a request, and count it."""
+        self.metrics.requested(method, route, str(status))
+        say = self.lines.debug if route in QUIET_ROUTES else self.lines.info
+        ms = round((self.now_s() - began_s) * 1_000, 1)
+        say("request", method=method, path=route, status=status, ms=ms, peer=peer, **told)
+
 
 class Noted:
     """A request while it is worked on; noted when that ends, however it does.
 
     Handlers tell what they know, in words that are ours:
 
-    route            its path as it was registered
-    actor            who sent it
-    server, outcome  of a delivery
+    route  its path as it was registered
+    actor  who sent it
     """
 
-    __slots__ = ("_began_s", "_of", "_request", "actor", "outcome", "route", "server", "status")
-
-    def __init__(self, of: Requests, request: web.BaseRequest, route: str) -> None:
+    def __init__(self, of: Requests, method: str, peer: str | None, route: str) -> None:
         self._of = of
-        self._request = request
+        self._method = method
+        self._peer = peer
         self._began_s = of.now_s()
         self.route = route
         self.status = 500
         self.actor: str | None = None
-        self.server: str | None = None
-        self.outcome: str | None = None
 
     def __enter__(self) -> Noted:
         return self
@@ -83,28 +89,16 @@ class Noted:
             self.status = exc.status
         elif isinstance(exc, asyncio.CancelledError):
             self.status = CLIENT_GONE
-        method = self._request.method if self._request.method in METHODS else OTHER
-        self._of.metrics.requested(method, self.route, str(self.status))
-        if self.server and self.outcome:
-            self._of.metrics.delivered(self.server, self.outcome)
-        if self.outcome != RECEIVED:
-            self._say(method)
-
-    def _say(self, method: str) -> None:
-        say = self._of.lines.debug if self.route in QUIET_ROUTES else self._of.lines.info
-        told = {"actor": self.actor, "server": self.server, "outcome": self.outcome}
-        say(
-            "request",
-            method=method,
-            path=self.route,
-            status=self.status,
-            ms=round((self._of.now_s() - self._began_s) * 1_000, 1),
-            peer=self._request.remote,
-            **{name: value for name, value in told.items() if value is not None},
-        )
+        told = {} if self.actor is None else {"actor": self.actor}
+        self._of.note(self._method, self.route, self.status, self._began_s, self._peer, **told)
 
 
 NOTED: Final[web.RequestKey[Noted]] = web.RequestKey("noted", Noted)
+
+
+def peer_of(request: web.Request) -> str | None:
+    """Return the address that a request came from, as the front tells it."""
+    return request.headers.get(PEER_HEADER) or None
 
 
 def _route(request: web.Request) -> str:

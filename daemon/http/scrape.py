@@ -14,6 +14,7 @@ from aiohttp import web
 
 from daemon.http.api.access import Access
 from daemon.http.api.problems import problem
+from daemon.http.requests import peer_of
 from daemon.metrics import CONTENT_TYPE, Metrics
 from daemon.store import verified
 from events.errors import SyncError
@@ -67,7 +68,7 @@ class Scrape:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a monitor with a read token, or from this machine where the settings say so."""
         try:
-            if not (self._app.settings.api.metrics_on_loopback and _is_here(request.remote)):
+            if not (self._app.settings.api.metrics_on_loopback and _is_here(peer_of(request))):
                 self._access.enter(request)
             async with asyncio.timeout(ANSWER_S), self._looking:
                 await self.bring_up()

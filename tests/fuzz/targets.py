@@ -39,9 +39,11 @@ from daemon.handlers.issues import IssueText, IssueWatch
 from daemon.handlers.observe import JobWatch
 from daemon.handlers.scan import scan
 from daemon.handlers.tasks import TaskWatch
+from daemon.http.desk import Desk
+from daemon.http.front import wire
+from daemon.http.front.front import Front
 from daemon.http.receiver import Receiver
 from daemon.http.requests import Requests
-from daemon.http.webhook import Webhook
 from daemon.manifests.reading import read_metadata, read_samples
 from daemon.manifests.source import Source
 from daemon.manifests.spool import Spool
@@ -127,6 +129,16 @@ class _Bodies:
         """Raw bodies are not kept here."""
 
 
+class _Across(wire.Channel):
+    """Frames without a socket: inputs come on one event loop or on many."""
+
+    def __init__(self, other: Desk | Front) -> None:
+        super().__init__(other.hear, other.lost)
+
+    def send(self, kind: wire.Kind, value: object = None) -> None:
+        self._heard(kind, msgspec.msgpack.encode(value))
+
+
 class Webhooks(Target):
     """Bodies of webhooks, through the handler of the port."""
 
@@ -143,13 +155,14 @@ class Webhooks(Target):
             on_delivery=lambda server, fact: None,
             bodies=bodies,
         )
-        requests = Requests(Metrics())
-        webhook = Webhook(receiver, requests, body_bytes_max=BODY_BYTES_MAX, body_s=10.0)
-        self.handle = webhook.shortcut(_nobody)
+        self.desk = Desk(receiver, Requests(Metrics()), asyncio.Event())
+        self.front = Front(Path("nobody"), wire.Limits(512, BODY_BYTES_MAX, 10.0, 10.0))
+        self.front.channel = _Across(self.desk)
+        self.desk.channel = _Across(self.front)
 
     async def one(self, rng: Rng) -> str:
         body = self._body(rng)
-        answer = await self.handle(_request(rng, body))
+        answer = await self.front.handle(_request(rng, body))
         await self.log.fold()
         assert answer.status in (204, 400, 401, 413), f"answered {answer.status}"
         return str(answer.status)
@@ -158,10 +171,6 @@ class Webhooks(Target):
         if rng.random() < 0.1:
             return hostile_bytes(rng)
         return hostile_json(rng, rng.choice(deliveries()))
-
-
-async def _nobody(request: Any) -> web.StreamResponse:
-    raise AssertionError(f"{request.path} is taken for no delivery")
 
 
 class _Connection:

@@ -94,8 +94,8 @@ MUTANTS: Final = (
     Mutant(
         "a delivery is answered before it is on disk",
         "daemon/http/receiver.py",
-        "        return await given.new\n",
-        "        return True\n",
+        "        began_s = self._clock.monotonic_s()\n",
+        "        self._recorded(group)\n        began_s = self._clock.monotonic_s()\n",
         _WEBHOOK + "test_what_cannot_be_recorded_is_answered_503_and_taken_when_it_comes_again",
     ),
     # Who

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from daemon.http.api.problems import NotAuthorized, ScopeTooSmall
 from daemon.http.api.rates import Rates, bucket_of
+from daemon.http.requests import peer_of
 from daemon.tokens import SECRET_CHARS, Scope, Token, Tokens
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Access:
         Raises TooManyRequests, NotAuthorized, TokensUnreadable.
         """
         # Before the token is looked at, so that nobody can guess faster than that.
-        self._count(bucket_of(request.remote))
+        self._count(bucket_of(peer_of(request)))
         token = self._tokens.find(_secret(request))
         if token is None:
             raise NotAuthorized("a valid token is needed")

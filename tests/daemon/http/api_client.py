@@ -17,6 +17,7 @@ from daemon.http import listener
 from daemon.tokens import Scope, Tokens
 from events.envelope import NewEvent
 from events.registry import Fact
+from tests.daemon.http.conftest import here
 
 
 class MovedClock(SystemClock):
@@ -90,7 +91,7 @@ async def served(folder: Path, settings: str = "") -> AsyncIterator[Served]:
     clock = MovedClock()
     async with (
         open_app(config, actor="daemon", clock=clock) as app,
-        listener.listening(app) as app.address,
+        listener.listening(app, here) as app.address,
         aiohttp.ClientSession() as session,
     ):
         yield Served(app, clock, session)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,9 +20,13 @@ from daemon.app import UnknownServer
 from daemon.clock import SystemClock
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
 from daemon.http.bodies import Bodies
+from daemon.http.front import front
+from daemon.http.front.wire import Limits
 from daemon.http.health import Readyz
-from daemon.http.listener import address_of, bind, make_site, serving
+from daemon.http.listener import address_of, bind, in_front, make_site
 from daemon.http.receiver import Receiver
+from daemon.http.requests import Requests
+from daemon.metrics import Metrics
 from daemon.ports.store import EventStore
 from daemon.projector import MemoryProjections
 from daemon.store.memory import MemoryStore
@@ -46,11 +52,17 @@ class HeldClock(SystemClock):
         await asyncio.Event().wait()
 
 
+async def here(bound: socket.socket, site: Path, limits: Limits, pair: socket.socket) -> None:
+    """Run a front in this process: all of it but the process."""
+    await front.serve(bound.dup(), pair, site, limits)
+
+
 @dataclass
 class Daemon:
     """What a test holds: the address, the log, and what was heard of deliveries."""
 
     address: str
+    site: Path
     store: EventStore
     projections: MemoryProjections
     clock: HeldClock
@@ -112,13 +124,18 @@ def start(tmp_path: Path) -> Start:
         )
         http = Http(port=0, **limits)
         bound = bind(http.host, http.port)
+        address = address_of(bound)
+        requests = Requests(Metrics())
+        site = make_site(requests, Readyz(kept, projections), http)
+        place = Path(tempfile.mkdtemp()) / "socket"
         try:
             async with (
-                serving(make_site(receiver, Readyz(kept, projections), http), bound, http),
+                in_front(receiver, requests, site, place, bound, http, here),
                 aiohttp.ClientSession() as session,
             ):
+                at = place.with_name(f"{place.name}-http")
                 yield Daemon(
-                    address_of(bound), kept, projections, clock, receiver, tmp_path, session, heard
+                    address, at, kept, projections, clock, receiver, tmp_path, session, heard
                 )
         finally:
             await asyncio.to_thread(bodies.close)
