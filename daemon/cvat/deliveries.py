@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import orjson
 
 from events.errors import SyncError
-from projections.attribution import date_us
+from projections.attribution import DATES_KEPT_MAX, date_us
 
 BODY_BYTES_MAX = 1 << 20
 FIELDS_MAX = 200
@@ -25,6 +26,7 @@ ID_MAX = 2**63 - 1
 
 EVENT = re.compile(r"[a-z_]{1,32}(?::([a-z_]{1,32})(?:\[[a-z_:]{1,64}\])?)?")
 FIELD = re.compile(r"[A-Za-z0-9_]{1,64}")
+DATE_CHARS_MAX = 40
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 WORD = re.compile(r"[a-z_]{1,32}")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,512}")
@@ -96,12 +98,18 @@ def of_document(document: Mapping[str, Any]) -> Delivery:
         raise UnreadableDelivery("the delivery does not name an event")
     kind = shape[1] or "webhook"
     resource = _object(document.get(kind))
-    operation = _object(resource.get("operation"))
     number = _id(resource.get("id"))
     # An issue names its job `job`; everything else says `job_id`.
-    job = _named("job_id", resource, operation) or _named("job", resource, operation)
-    task = _named("task_id", resource, operation)
-    project = _named("project_id", resource, operation)
+    job = _id(resource.get("job_id")) or _id(resource.get("job"))
+    task, project = _id(resource.get("task_id")), _id(resource.get("project_id"))
+    request = request_status = None
+    if kind == "request":
+        request = _text(resource.get("id"), REQUEST_ID)
+        request_status = _text(resource.get("status"), WORD)
+        operation = _object(resource.get("operation"))
+        job = job or _id(operation.get("job_id"))
+        task = task or _id(operation.get("task_id"))
+        project = project or _id(operation.get("project_id"))
     return Delivery(
         event=event,
         kind=kind,
@@ -115,14 +123,10 @@ def of_document(document: Mapping[str, Any]) -> Delivery:
         changes=_names(document.get("changes")),
         before_date=_before_date(document),
         sender=_id(_object(document.get("sender")).get("id")),
-        request=_text(resource.get("id"), REQUEST_ID) if kind == "request" else None,
-        request_status=_text(resource.get("status"), WORD) if kind == "request" else None,
+        request=request,
+        request_status=request_status,
         digest=_digest(document),
     )
-
-
-def _named(name: str, resource: Mapping[str, Any], operation: Mapping[str, Any]) -> int | None:
-    return _id(resource.get(name)) or _id(operation.get(name))
 
 
 def _before_date(document: Mapping[str, Any]) -> str | None:
@@ -154,15 +158,21 @@ def _text(found: object, shape: re.Pattern[str]) -> str | None:
 
 
 def _date(found: object) -> str | None:
-    """Return a date as CVAT writes it, if it is one: February has no 30th."""
-    text = _text(found, DATE)
-    if text is None:
-        return None
+    """Return a date as CVAT writes it, if it is one."""
+    if isinstance(found, str) and len(found) <= DATE_CHARS_MAX and _is_date(found):
+        return found
+    return None
+
+
+@lru_cache(maxsize=DATES_KEPT_MAX)
+def _is_date(text: str) -> bool:
+    if not DATE.fullmatch(text):
+        return False
     try:
-        date_us(text)  # remembered: others ask for the number later
+        date_us(text)  # February has no 30th
     except (ValueError, OverflowError):
-        return None
-    return text
+        return False
+    return True
 
 
 def _names(found: object) -> tuple[str, ...] | None:

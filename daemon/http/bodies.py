@@ -25,6 +25,7 @@ PRUNE_EVERY_S: Final = 3_600.0
 DAY_US: Final = 86_400 * 1_000_000
 STOP_S: Final = 5.0
 
+# A body is found by when it came, which its event tells too; an index of hashes took half the time.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS bodies (
     received_at INTEGER NOT NULL,
@@ -33,7 +34,7 @@ CREATE TABLE IF NOT EXISTS bodies (
     body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS bodies_received_at ON bodies (received_at);
-CREATE INDEX IF NOT EXISTS bodies_hash ON bodies (body_hash);
+DROP INDEX IF EXISTS bodies_hash;
 """
 # Deletes the oldest until the rest fits: the running total goes from the newest backwards.
 _FIT: Final = """
