@@ -40,14 +40,27 @@ class Taken(NamedTuple):
 
 
 def taken_by(pid: int, at_s: float) -> Taken:
-    """Look at a process (Linux)."""
-    home = Path(f"/proc/{pid}")
-    rss = next(
-        int(line.split()[1]) * 1024
-        for line in (home / "status").read_text().splitlines()
-        if line.startswith("VmRSS:")
+    """Look at the daemon and its front (Linux). What the pool does comes and goes."""
+    homes = [Path(f"/proc/{pid}"), *_fronts_of(pid)]
+    return Taken(
+        at_s,
+        sum(_rss_bytes(home) for home in homes),
+        sum(1 for home in homes for _ in (home / "fd").iterdir()),
     )
-    return Taken(at_s, rss, sum(1 for _ in (home / "fd").iterdir()))
+
+
+def _fronts_of(pid: int) -> list[Path]:
+    children = [
+        Path(f"/proc/{child}")
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return [home for home in children if b"daemon.http.front" in (home / "cmdline").read_bytes()]
+
+
+def _rss_bytes(home: Path) -> int:
+    lines = (home / "status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 async def watch(pid: int, every_s: float, seen: list[Taken]) -> None:
