@@ -107,7 +107,8 @@ class Observer:
                 self._tasks.create_task(self._poll(), name=f"poll {self.watch.server}")
                 await self._sweep()
             finally:
-                self._waiting = []
+                # Whoever hints from now on is too late.
+                self._waiting, self._tasks = [], None
 
     # One job
 

@@ -311,7 +311,11 @@ class Receiver:
         now_us = self._clock.now_us()
         self._bodies.keep(*[Body(now_us, *one.key, one.given[0].body) for one in group])
         for one in group:
-            self._on_delivery(one.key[0], one.fact)
+            try:
+                self._on_delivery(one.key[0], one.fact)
+            except Exception as exc:
+                # It is on disk, and its sender knows so.
+                log.error("delivery_unheard", server=one.key[0], exc_info=exc)
 
     def _tell(self, group: list[_Coming], positions: Sequence[int], took_s: float) -> None:
         """Log one line for the deliveries of a server in one append."""

@@ -266,3 +266,20 @@ def test_a_hint_before_the_observer_runs_is_kept(media: Path) -> None:
     assert play(media, scene) is not None
     assert play(media, early) is not None
     assert world_process
+
+
+def test_a_hint_after_the_observer_was_stopped_harms_nobody(media: Path) -> None:
+    """Deliveries arrive until the port is closed, which is later."""
+
+    async def late(world: World, process: Process) -> None:
+        fresh = Process(world, Life(), latency=False)
+        watching = asyncio.create_task(fresh.observer.run())
+        await world.clock.sleep(5)
+        await fresh.observer.idle()
+        watching.cancel()
+        await asyncio.wait({watching})
+
+        fresh.observer.hint(world.jobs()[0])
+        await fresh.observer.idle()
+
+    assert play(media, late) is not None

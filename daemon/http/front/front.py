@@ -139,8 +139,8 @@ class Front:
             self.stopping.set()
             return
         for answer in wire.decode_answers(body):
-            waiting = self._waiting.pop(answer.number)
-            if not waiting.done():
+            waiting = self._waiting.pop(answer.number, None)
+            if waiting is not None and not waiting.done():
                 waiting.set_result(answer)
 
     def lost(self) -> None:

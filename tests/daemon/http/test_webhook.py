@@ -224,6 +224,24 @@ async def test_a_refused_delivery_takes_none_with_it_that_came_together_with_it(
         assert [fact.job for fact in daemon.facts()] == [1, 2]
 
 
+async def test_a_delivery_that_nobody_can_hear_of_is_recorded_all_the_same(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever looks at jobs may have stopped already; the sender has its answer, once."""
+
+    def stopped(server: str, fact: DeliveryReceived) -> None:
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(daemon.receiver, "_on_delivery", stopped)
+    with structlog.testing.capture_logs() as lines:
+        statuses = [(await daemon.post(delivery(id=number))).status for number in (1, 2)]
+
+    assert statuses == [204, 204]
+    assert len(daemon.facts()) == 2
+    errors = [line["event"] for line in lines if line["log_level"] == "error"]
+    assert errors == ["delivery_unheard", "delivery_unheard"]
+
+
 async def test_who_gives_up_stops_the_delivery_for_nobody_else(start: Start):
     """The first of two requests with the same delivery may be cancelled while the disk works."""
     store = SlowStore()
