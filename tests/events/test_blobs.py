@@ -56,6 +56,39 @@ def test_small_payloads_stay_as_they_are(values: list[Any]) -> None:
     assert lift(payload, SALT) == (payload, {})
 
 
+@pytest.mark.parametrize("text", ["x", "é", '"', "\\", '\\"', "\n"])
+@given(place=st.integers(0, BLOB_BYTES_MIN), over=st.sampled_from([0, 1]))
+def test_the_shortest_large_text_is_found_wherever_it_stands(
+    text: str, place: int, over: int
+) -> None:
+    """The quick look that spares decoding goes by steps; no value may slip between two of them."""
+    each = len(orjson.dumps(text)) - 2
+    large = text * ((BLOB_BYTES_MIN - 2) // each) + "x" * ((BLOB_BYTES_MIN - 2) % each + over)
+    before = ["x" * (place % 100), *[""] * (place // 3), '"']
+
+    _, blobs = lift(canonical([*before, large, "after"]), SALT)
+
+    assert list(blobs.values()) == [orjson.dumps(large)][:over]
+
+
+@given(place=st.integers(0, BLOB_BYTES_MIN), over=st.sampled_from([0, 1]))
+def test_the_shortest_large_list_is_found_wherever_it_stands(place: int, over: int) -> None:
+    """As for texts: a list of numbers is spelled without any quotation mark."""
+    large = [*[1] * (BLOB_BYTES_MIN // 2 - 2), 10 + 90 * over]
+    before = ["x" * (place % 100), *[""] * (place // 3)]
+
+    _, blobs = lift(canonical([*before, large, "after"]), SALT)
+
+    assert list(blobs.values()) == [orjson.dumps(large)][:over]
+
+
+def test_what_holds_nothing_large_is_not_even_decoded() -> None:
+    """A scan appends 256 KiB at a time: decoding that kept the event loop waiting for 16 ms."""
+    no_json = b'{"small": "value"} and ' * 50_000
+
+    assert lift(no_json, SALT) == (no_json, {})
+
+
 def test_what_remains_is_canonical() -> None:
     """The stored payload must have one spelling too."""
     payload, blobs = lift(canonical({"z": "x" * 9_000, "a": [float("nan")], "$blob": 1}), SALT)
