@@ -107,7 +107,10 @@ def encode(fact: Fact) -> Encoded:
         raise canonical.NotCanonical(
             "a field holds what cannot be written", type=name, reason=str(exc)
         ) from exc
-    return Encoded(name, schema, canonical.canonical(fields))
+    spelled = canonical.canonical(fields)
+    # orjson takes 4 KiB at least, and what it does not need stays with the bytes as long as they
+    # live. The queue of appends is bounded by the lengths of its payloads, so those must be true.
+    return Encoded(name, schema, bytes(memoryview(spelled)))
 
 
 def decode(name: str, schema: int, payload: bytes, *, blob: Blob | None = None) -> Fact:

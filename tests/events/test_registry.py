@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_fact_comes_back_and_its_defaults_are_not_written() -> None:
 
     assert encoded == ("TestJobWeighed", 3, b'{"grams":2.5,"job":7}')
     assert decode(*encoded) == fact
+
+
+def test_encoded_facts_take_no_more_memory_than_their_bytes() -> None:
+    """What waits to be written is bounded by its length: 128 MiB must not be 1.5 GiB in truth."""
+    facts = [JobWeighed(job=number, grams=0.5, scale="x" * 300) for number in range(1_000)]
+
+    tracemalloc.start()
+    encoded = [encode(fact) for fact in facts]
+    taken_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken_bytes < 2 * sum(len(one.payload) for one in encoded)
 
 
 @pytest.mark.parametrize(
