@@ -27,6 +27,8 @@ SILENT_S: Final = 120.0
 TRIES: Final = 2
 INLINE_BYTES_MAX: Final = 256 * 1024
 """Less than this is decoded where it is: passing it on would cost more."""
+HOME: Final = Path(daemon.__file__).parent.parent
+"""Where a process finds this package, as the command itself makes sure of."""
 STREAM_BYTES: Final = 2**20
 KEPT_BYTES_MAX: Final = 256 * 2**20
 """A process that grew larger is not kept for the next work."""
@@ -157,18 +159,21 @@ Error = tuple[str, str, str | None, dict[str, object]]
 
 
 async def _start() -> Process:
-    # Found beside this package, as the command itself makes sure of.
-    home = Path(daemon.__file__).parent.parent
-    flags = ("-I",) if sys.flags.isolated else ()
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, *flags, "-m", "daemon.worker"),
+        *python("daemon.worker"),
         stdin=PIPE,
         stdout=PIPE,
-        cwd=home,
+        cwd=HOME,
         limit=STREAM_BYTES,
         # Ctrl-C is for the command; it ends its processes itself.
         start_new_session=True,
     )
+
+
+def python(module: str) -> list[str]:
+    """Return the command that runs a module of ours in a process of its own, from HOME."""
+    flags = ["-I"] if sys.flags.isolated else []
+    return [sys.executable, *flags, "-m", module]
 
 
 async def _send(stdin: asyncio.StreamWriter, work: Work, parts: Sequence[bytes]) -> None:

@@ -18,6 +18,7 @@ from daemon.app import App, load_settings, open_app
 from daemon.control import server as control
 from daemon.following import follow_manifests
 from daemon.http import listener
+from daemon.loops import loop_factory
 from daemon.notify import notify, watchdog_s
 from daemon.operations.exits import ERROR
 from daemon.watching import watch_servers
@@ -77,7 +78,7 @@ def main(config_file: Path | None) -> None:
     settings = load_settings(config_file)
     logs.configure(settings.logging.level, settings.secrets)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             if not runner.run(serve(config_file)):
                 # All that was acknowledged is on disk, and the runner would wait for ever.
                 os._exit(ERROR)
@@ -164,14 +165,6 @@ async def _reload(app: App) -> None:
         log.info("settings reloaded")
     except SyncError as exc:
         log.error("settings not reloaded", error=exc.message, **exc.facts)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 from asyncio.subprocess import DEVNULL
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,13 +16,14 @@ from typing import Final
 import msgspec
 import structlog
 
-import daemon
+from daemon.crash import crash
 from daemon.http.front import wire
 from daemon.http.front.front import HEADS_S, STOP_S
 from daemon.http.front.wire import Answer, Channel, Delivery, Limits
 from daemon.http.receiver import Given, Receiver
 from daemon.http.requests import Requests
 from daemon.http.webhook import PATH, RECEIVED, verdict
+from daemon.pool import HOME, python
 from events.errors import SyncError
 
 READY_S: Final = 30.0
@@ -37,7 +37,7 @@ UNREAD: Final[dict[wire.Unread, str]] = {
 
 StartFront = Callable[[socket.socket, Path, Limits, socket.socket], Awaitable[object]]
 """Runs a front until it ends: the listening socket, the site's path, limits, and its end of a pair,
-which it closes."""
+which is closed afterwards."""
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +68,8 @@ class Desk:
             self._take(wire.decode_deliveries(body))
         elif kind == wire.BAD_REQUEST:
             log.info("bad_request", error=wire.decode_text(body))
+        elif kind == wire.FAILED:
+            log.error("front_failed", **wire.decode_crash(body))
         elif kind == wire.READY:
             self._ready.set()
 
@@ -84,7 +86,9 @@ class Desk:
                 self._tasks.add(task := loop.create_task(self._refuse(one, told)))
                 task.add_done_callback(self._tasks.discard)
             else:
-                given.append(Given(one.server, one.body, one.signature, told))
+                sent = one.signature
+                signature = None if sent is None else sent.decode("utf-8", "surrogateescape")
+                given.append(Given(one.server, one.body, signature, told))
         self._receiver.take(given)
 
     async def _refuse(self, one: Delivery, told: Callable[[BaseException], None]) -> None:
@@ -106,7 +110,7 @@ class Desk:
             self._received[one.server] += 1
             return
         if found.status == 500 and isinstance(outcome, BaseException):
-            log.error("delivery_failed", server=one.server, exc_info=outcome)
+            log.error("delivery_failed", server=one.server, **crash(outcome))
         told = {} if found.status == 404 else {"server": one.server}
         if found.outcome is not None:
             told["outcome"] = found.outcome
@@ -142,18 +146,26 @@ async def standing(
     keeper = _Keeper(receiver, requests, partial(start or in_a_process, bound, site, limits))
     keeping = asyncio.create_task(keeper.keep(), name="front")
     try:
-        async with asyncio.timeout(READY_S):
-            await keeper.ready.wait()
+        await _wait_ready(keeper)
         yield
-    except TimeoutError as exc:
-        hint = "stderr of the service has what kept it from that"
-        raise FrontFailed("the process that speaks HTTP does not start", hint=hint) from exc
     finally:
         bound.close()
         keeper.stop()
         await asyncio.wait({keeping}, timeout=HEADS_S + STOP_S + END_S)
         keeping.cancel()
         await asyncio.wait({keeping})
+
+
+async def _wait_ready(keeper: _Keeper) -> None:
+    try:
+        async with asyncio.timeout(READY_S):
+            await keeper.ready.wait()
+    except TimeoutError as exc:
+        raise FrontFailed(
+            "the process that speaks HTTP does not start",
+            seconds=READY_S,
+            hint="the lines of the service's log before this one tell what kept it from that",
+        ) from exc
 
 
 class _Keeper:
@@ -181,37 +193,43 @@ class _Keeper:
     async def keep(self) -> None:
         """Run a front, and another one when it died."""
         while not self._stopping:
-            ours, theirs = socket.socketpair()
-            self._desk = desk = Desk(self._receiver, self._requests, self.ready)
-            await desk.channel.join(ours)
             try:
-                await self._start(theirs)
-            finally:
-                desk.channel.close()
+                await self._run_one()
+            except OSError as exc:
+                # No handles, no memory: it may be otherwise in a moment.
+                log.error("front_not_started", error=type(exc).__name__, reason=exc.strerror)
             if not self._stopping:
                 log.error("front_ended", again_s=AGAIN_S)
                 await asyncio.sleep(AGAIN_S)
+
+    async def _run_one(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._desk = desk = Desk(self._receiver, self._requests, self.ready)
+        await desk.channel.join(ours)
+        try:
+            if not self._stopping:
+                await self._start(theirs)
+        finally:
+            desk.channel.close()
+            theirs.close()
 
 
 async def in_a_process(
     bound: socket.socket, site: Path, limits: Limits, pair: socket.socket
 ) -> None:
     """Run a front in a process of its own until that ends."""
-    # Found beside this package, as the command itself makes sure of.
-    home = Path(daemon.__file__).parent.parent
-    flags = ("-I",) if sys.flags.isolated else ()
-    with pair:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *flags, "-m", "daemon.http.front"),
-            *(str(bound.fileno()), str(pair.fileno()), str(site), msgspec.json.encode(limits)),
-            pass_fds=(bound.fileno(), pair.fileno()),
-            stdin=DEVNULL,
-            cwd=home,
-            # It knows no secret, so that none can be had of it.
-            env={name: value for name, value in os.environ.items() if not _is_ours(name)},
-            # Ctrl-C is for the daemon, which tells it when to end.
-            start_new_session=True,
-        )
+    process = await asyncio.create_subprocess_exec(
+        *python("daemon.http.front"),
+        *(str(bound.fileno()), str(pair.fileno()), str(site), msgspec.json.encode(limits)),
+        pass_fds=(bound.fileno(), pair.fileno()),
+        stdin=DEVNULL,
+        cwd=HOME,
+        # It knows no secret, so that none can be had of it.
+        env={name: value for name, value in os.environ.items() if not _is_ours(name)},
+        # Ctrl-C is for the daemon, which tells it when to end.
+        start_new_session=True,
+    )
+    pair.close()  # so that the end of the process is the end of the pair
     try:
         await process.wait()
     finally:

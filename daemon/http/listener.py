@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
 from aiohttp import web
 
 from config import load
 from daemon import notify
+from daemon.crash import crash
 from daemon.http import scrape
 from daemon.http.api import cors
 from daemon.http.api.access import Access
@@ -28,6 +30,7 @@ from daemon.http.health import Readyz, healthz
 from daemon.http.receiver import Receiver
 from daemon.http.requests import Requests
 from daemon.http.webhook import NO_SERVER, PATH
+from daemon.loops import collect_seldom
 from daemon.metrics import Metrics
 from events.errors import SyncError
 
@@ -36,7 +39,21 @@ if TYPE_CHECKING:
     from daemon.app import App
 
 SOCKET_MODE: Final = 0o600
-COLLECT_EVERY: Final = 10_000  # new objects; Python's own is 700
+
+
+log = structlog.get_logger(__name__)
+_aiohttp = logging.Logger(f"{__name__}.aiohttp")
+
+
+class _Failures(logging.Handler):
+    """Tells of what a request failed with, and quotes nothing of it, as aiohttp's own lines do."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        exc = record.exc_info[1] if record.exc_info else None
+        log.error("request_failed", **(crash(exc) if exc else {"error": record.msg}))
+
+
+_aiohttp.addHandler(_Failures())
 
 
 class PortTaken(SyncError):
@@ -108,17 +125,6 @@ async def in_front(
             await site.shutdown()
 
 
-def collect_seldom() -> None:
-    """Keep the garbage collector from holding deliveries up.
-
-    What was imported stays for ever; a full collection that looked at all of it again stopped the
-    loop for 0.1 s, and the small ones took a fifth of its time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
-
-
 def make_site(requests: Requests, readyz: Readyz, http: Http) -> web.Application:
     """Return the routes of all that is no delivery."""
     around = requests.middleware()
@@ -149,7 +155,12 @@ def add_api(site: web.Application, app: App, metrics: Metrics) -> None:
 async def serving(site: web.Application, path: Path) -> AsyncIterator[None]:
     """Serve a site at a socket that only this user can open."""
     runner = web.AppRunner(
-        site, access_log=None, auto_decompress=False, lingering_time=0, shutdown_timeout=STOP_S
+        site,
+        access_log=None,
+        auto_decompress=False,
+        lingering_time=0,
+        logger=_aiohttp,
+        shutdown_timeout=STOP_S,
     )
     await runner.setup()
     await web.SockSite(runner, _bind_alone(path)).start()

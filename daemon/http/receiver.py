@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from daemon.clock import Clock
+from daemon.crash import crash
 from daemon.cvat import deliveries, signatures
 from daemon.cvat.deliveries import UnreadableDelivery
 from daemon.cvat.signatures import BadSignature
@@ -62,7 +63,7 @@ class Given(NamedTuple):
 
     server: str
     body: bytes
-    signature: bytes | None
+    signature: str | None
     told: Callable[[bool | BaseException], None]
 
 
@@ -146,27 +147,12 @@ class Receiver:
         """Raise UnknownServer where no such server is declared."""
         self._secrets(server)
 
-    async def receive(self, server: str, body: bytes, signature: bytes | None) -> bool:
-        """Record a delivery; return False if it was known.
-
-        Raises UnknownServer, RefusedDelivery (recorded, counted), QueueFull, StoreFailed.
-        """
-        outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        def told(what: bool | BaseException) -> None:
-            # A client that gave up stops the delivery for nobody else.
-            if outcome.done():
-                return
-            if isinstance(what, BaseException):
-                outcome.set_exception(what)
-            else:
-                outcome.set_result(what)
-
-        self.take([Given(server, body, signature, told)])
-        return await outcome
-
     def take(self, group: Sequence[Given]) -> None:
-        """Have deliveries recorded, those of one turn of the loop together."""
+        """Have deliveries recorded, those of one turn of the loop together.
+
+        They are told UnknownServer, RefusedDelivery (recorded, counted), QueueFull, StoreFailed,
+        ProjectionsFailed, or whatever else kept one from the disk.
+        """
         for given in group:
             if not self._group or len(self._group) == GROUP_MAX:
                 self._group = []
@@ -315,7 +301,7 @@ class Receiver:
                 self._on_delivery(one.key[0], one.fact)
             except Exception as exc:
                 # It is on disk, and its sender knows so.
-                log.error("delivery_unheard", server=one.key[0], exc_info=exc)
+                log.error("delivery_unheard", server=one.key[0], **crash(exc))
 
     def _tell(self, group: list[_Coming], positions: Sequence[int], took_s: float) -> None:
         """Log one line for the deliveries of a server in one append."""

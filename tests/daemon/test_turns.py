@@ -20,7 +20,7 @@ from config.settings import Dataset
 from daemon.clock import SystemClock
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.scan import scan
-from daemon.http.listener import collect_seldom
+from daemon.loops import collect_seldom
 from daemon.pool import Pool
 from daemon.projector import SqliteProjections
 from daemon.store.sqlite import SqliteStore

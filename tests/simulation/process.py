@@ -24,6 +24,7 @@ from projections.folds import FOLDS
 from projections.run_keys import RunExists
 from projections.upload import AnnotateRequest, FieldRequest
 from tests.fakes.projections import InlineProjections
+from tests.fakes.receiving import receive
 from tests.fakes.store import DyingStore, Life, ProcessDied
 from tests.fakes.transport import client_of
 from tests.simulation.world import CLASSES, World
@@ -82,7 +83,7 @@ class Process:
 
     async def _receive(self, body: bytes, signature: str | None) -> None:
         try:
-            await self.receiver.receive("main", body, signature)
+            await receive(self.receiver, body, signature)
         except ProcessDied:
             raise ConnectionResetError from None
 

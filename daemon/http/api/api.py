@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiohttp import web
 
+from daemon.crash import crash
 from daemon.http.api import cors
 from daemon.http.api.access import Access, check_scope
 from daemon.http.api.answers import LINES, Lines, as_document
@@ -173,7 +173,7 @@ class Api:
         except (SyncError, ConnectionError):
             raise
         except Exception as exc:
-            log.error("operation crashed", operation=name, **_crash(exc))
+            log.error("operation crashed", operation=name, **crash(exc))
             raise Crashed("a mistake of ours", hint="see the daemon's own log lines") from exc
         finally:
             watching.cancel()
@@ -213,11 +213,3 @@ def _check_method(request: web.Request, allowed: list[str]) -> None:
 @cache
 def _described() -> bytes:
     return encode(description())
-
-
-def _crash(exc: Exception) -> dict[str, str]:
-    # Without the message of the exception: it may quote what a label or a name holds.
-    return {
-        "error": type(exc).__name__,
-        "where": "".join(traceback.format_tb(exc.__traceback__)),
-    }

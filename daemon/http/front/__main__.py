@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 import sys
@@ -13,9 +12,8 @@ import msgspec
 
 from daemon.http.front import front
 from daemon.http.front.wire import Limits
+from daemon.loops import collect_seldom, loop_factory
 from daemon.worker import die_with_parent
-
-COLLECT_EVERY = 10_000
 
 
 def main(bound: str, pair: str, site: str, limits: str) -> None:
@@ -25,20 +23,15 @@ def main(bound: str, pair: str, site: str, limits: str) -> None:
     # The daemon says when to stop: a supervisor tells both at once.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
+    collect_seldom()
     work = front.serve(
         socket.socket(fileno=int(bound)),
         socket.socket(fileno=int(pair)),
         Path(site),
         msgspec.json.decode(limits, type=Limits),
     )
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(work)
 
 
 if __name__ == "__main__":

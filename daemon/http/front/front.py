@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
+from daemon.crash import crash
 from daemon.cvat.signatures import SIGNATURE_HEADER
 from daemon.http.front import wire
 from daemon.http.front.reading import BodyUnread, read_body, server_of
@@ -27,7 +28,7 @@ HEADS_S: Final = 1.0  # how long a stop waits for the first word on connections 
 LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown away
 HEAD_BYTES_MAX: Final = 8_190
 GROUP_MAX: Final = 64
-ALONE_BYTES_MIN: Final = 16 * 1024  # a larger body is waited for by none of its neighbours
+LARGE_BYTES_MIN: Final = 16 * 1024  # a larger body goes at once, so that no frame is large
 RETRY_AFTER_S: Final = 10
 NOT_NOW: Final = Answer(0, 503, "cannot record it now\n")
 
@@ -82,7 +83,7 @@ class Front:
         self.channel = Channel(self.hear, self.lost)
         self.stopping = asyncio.Event()
         self.logger = logging.Logger("front")
-        self.logger.addHandler(_Bad(self.channel))
+        self.logger.addHandler(_Told(self.channel))
         self._limits = limits
         self._numbers = count()
         self._group: list[Delivery] = []  # those of this turn of the loop
@@ -99,6 +100,8 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
+        if request.method == hdrs.METH_CONNECT:
+            return _refused_tunnel()
         if hdrs.EXPECT in request.headers:
             await _expected(request)
         server = server_of(request)
@@ -122,7 +125,7 @@ class Front:
         if not self._group:
             asyncio.get_running_loop().call_soon(self._send)
         self._group.append(delivery)
-        if len(self._group) == GROUP_MAX or len(delivery.body) > ALONE_BYTES_MIN:
+        if len(self._group) == GROUP_MAX or len(delivery.body) > LARGE_BYTES_MIN:
             self._send()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[delivery.number] = answer
@@ -183,8 +186,8 @@ class Front:
         return response
 
 
-class _Bad(logging.Handler):
-    """Tells the daemon of requests that are no HTTP, in a word.
+class _Told(logging.Handler):
+    """Tells the daemon of requests that are no HTTP, in a word, and of mistakes of ours.
 
     aiohttp writes an error with a traceback for each, and quotes what was sent: anybody could fill
     the disk, and a header with a slip in it may hold a secret.
@@ -199,7 +202,15 @@ class _Bad(logging.Handler):
         if isinstance(exc, HttpProcessingError | web.RequestPayloadError):
             self._channel.send(wire.BAD_REQUEST, type(exc).__name__)
         else:
-            logging.getLogger("front").handle(record)
+            told = crash(exc) if exc else {"error": record.msg, "where": ""}
+            self._channel.send(wire.FAILED, told)
+
+
+def _refused_tunnel() -> web.Response:
+    """Refuse CONNECT: what follows it is no HTTP any more."""
+    answer = web.Response(status=405, text="no tunnels here\n")
+    answer.force_close()
+    return answer
 
 
 def _client(site: Path) -> aiohttp.ClientSession:
@@ -214,7 +225,8 @@ def _client(site: Path) -> aiohttp.ClientSession:
 
 async def _expected(request: web.BaseRequest) -> None:
     """Let a client go on that asks before it sends its body."""
-    if request.headers[hdrs.EXPECT].lower() == "100-continue":
+    asked = request.headers[hdrs.EXPECT].lower()
+    if asked == "100-continue" and request.version == HttpVersion11:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 
@@ -235,7 +247,8 @@ def _address(request: web.BaseRequest) -> URL:
 def _passed(headers: Any) -> CIMultiDict[str]:
     """Return what goes on to the other side."""
     passed = CIMultiDict(headers)
-    for name in _OF_THE_HOP:
+    named = ",".join(headers.getall(hdrs.CONNECTION, ())).split(",")
+    for name in (*_OF_THE_HOP, *map(str.strip, named)):
         passed.popall(name, None)
     return passed
 

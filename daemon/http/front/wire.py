@@ -10,10 +10,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Kind = Literal[b"D", b"A", b"B", b"R", b"S"]
+Kind = Literal[b"D", b"A", b"B", b"F", b"R", b"S"]
 DELIVERIES: Final = b"D"  # front → daemon: list[Delivery]
 ANSWERS: Final = b"A"  # daemon → front: list[Answer]
 BAD_REQUEST: Final = b"B"  # front → daemon: str, what was no HTTP
+FAILED: Final = b"F"  # front → daemon: dict[str, str], what `daemon.crash` tells
 READY: Final = b"R"  # front → daemon: it takes connections
 STOP: Final = b"S"  # daemon → front: take no more, answer what is there, and end
 
@@ -111,3 +112,4 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 decode_deliveries: Final = msgspec.msgpack.Decoder(list[Delivery]).decode
 decode_answers: Final = msgspec.msgpack.Decoder(list[Answer]).decode
 decode_text: Final = msgspec.msgpack.Decoder(str).decode
+decode_crash: Final = msgspec.msgpack.Decoder(dict[str, str]).decode

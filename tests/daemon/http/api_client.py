@@ -14,6 +14,7 @@ import aiohttp
 from daemon.app import App, open_app
 from daemon.clock import SystemClock
 from daemon.http import listener
+from daemon.http.desk import StartFront
 from daemon.tokens import Scope, Tokens
 from events.envelope import NewEvent
 from events.registry import Fact
@@ -84,14 +85,20 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, settings: str = "") -> AsyncIterator[Served]:
-    """Serve a data folder on a free port. settings: more lines of TOML."""
+async def served(
+    folder: Path, settings: str = "", front: StartFront = here
+) -> AsyncIterator[Served]:
+    """Serve a data folder on a free port.
+
+    settings  more lines of TOML
+    front     runs what speaks HTTP, in this process unless given
+    """
     config = folder / "labeltrail.toml"
     config.write_text(f'[data]\nfolder = "data"\n[http]\nport = 0\n{settings}')
     clock = MovedClock()
     async with (
         open_app(config, actor="daemon", clock=clock) as app,
-        listener.listening(app, here) as app.address,
+        listener.listening(app, front) as app.address,
         aiohttp.ClientSession() as session,
     ):
         yield Served(app, clock, session)

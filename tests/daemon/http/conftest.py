@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -127,7 +126,7 @@ def start(tmp_path: Path) -> Start:
         address = address_of(bound)
         requests = Requests(Metrics())
         site = make_site(requests, Readyz(kept, projections), http)
-        place = Path(tempfile.mkdtemp()) / "socket"
+        place = tmp_path / "socket"
         try:
             async with (
                 in_front(receiver, requests, site, place, bound, http, here),

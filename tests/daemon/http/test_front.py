@@ -6,29 +6,24 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sys
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import structlog
 
 from config.settings import SERVER_NAME
-from daemon.app import App, open_app
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
 from daemon.http import desk, listener
 from daemon.http.front import front, reading, wire
 from daemon.http.front.wire import Limits
-from daemon.store.sqlite import SqliteStore
-from events.server import DeliveryReceived
-from tests.daemon.http.conftest import SECRET, Daemon, delivery
+from tests.daemon.http.api_client import Served, served
+from tests.daemon.http.conftest import SECRET, Daemon, delivery, here
 
-SETTINGS = f"""
-[data]
-folder = "data"
-[http]
-port = 0
+SERVER = f"""
 [servers.main]
 url = "http://127.0.0.1:9"
 webhook_secrets = ["{SECRET}"]
@@ -36,24 +31,19 @@ webhook_secrets = ["{SECRET}"]
 LIMITS = Limits(64, 1_000_000, 10.0, 10.0)
 
 
-@asynccontextmanager
-async def listening(folder: Path) -> AsyncIterator[App]:
-    """Serve a data folder with a front in a process of its own."""
-    (folder / "labeltrail.toml").write_text(SETTINGS)
-    async with (
-        open_app(folder / "labeltrail.toml", actor="daemon") as app,
-        listener.listening(app) as app.address,
-    ):
-        yield app
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
 
-async def post(app: App, body: bytes) -> int:
+def apart(folder: Path) -> AbstractAsyncContextManager[Served]:
+    """Serve a data folder with a front in a process of its own, as the daemon does."""
+    return served(folder, SERVER, desk.in_a_process)
+
+
+async def post(daemon: Served, body: bytes) -> int:
+    """Send a delivery as CVAT does; return the status."""
     headers = {SIGNATURE_HEADER: sign(body, SECRET)}
-    url = f"{app.address}/webhooks/cvat/main"
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(url, data=body, headers=headers) as answer,
-    ):
+    url = f"{daemon.address}/webhooks/cvat/main"
+    async with daemon.session.post(url, data=body, headers=headers) as answer:
         return answer.status
 
 
@@ -76,15 +66,14 @@ def test_a_front_knows_the_names_that_servers_can_have():
 
 async def test_deliveries_and_other_requests_come_through_a_process_of_its_own(tmp_path: Path):
     """All of it once as it is in the field: process, sockets, signals."""
-    async with listening(tmp_path) as app, aiohttp.ClientSession() as session:
-        statuses = [await post(app, delivery(id=number)) for number in (1, 2, 2)]
-        async with session.get(f"{app.address}/healthz") as health:
-            healthy = await health.text()
+    async with apart(tmp_path) as daemon:
+        statuses = [await post(daemon, delivery(id=number)) for number in (1, 2, 2)]
+        health = await daemon.ask("/healthz")
         running = fronts()
 
         assert statuses == [204, 204, 204]
-        assert (health.status, bool(healthy)) == (200, True)
-        assert await app.store.head() == 2
+        assert health.status == 200
+        assert await daemon.app.store.head() == 2
     assert (len(running), fronts()) == (1, [])
 
 
@@ -94,20 +83,58 @@ async def test_a_front_that_dies_is_replaced_and_connections_wait_for_it(
     """The port is the daemon's, so nobody is refused meanwhile."""
     monkeypatch.setattr(desk, "AGAIN_S", 0.0)
     with structlog.testing.capture_logs() as lines:
-        async with listening(tmp_path) as app:
+        async with apart(tmp_path) as daemon:
             (process,) = fronts()
             os.kill(process, signal.SIGKILL)
-            status = await post(app, delivery(id=1))
+            status = await post(daemon, delivery(id=1))
 
             assert status == 204
             assert fronts() != [process]
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["front_ended"]
 
 
+async def test_a_front_that_cannot_be_started_again_at_once_is_tried_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A machine without handles or memory for a moment must not cost the port for good."""
+    tries = iter([False, True])
+
+    async def start(*given: Any) -> None:
+        if not next(tries):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        await here(*given)
+
+    monkeypatch.setattr(desk, "AGAIN_S", 0.0)
+    with structlog.testing.capture_logs() as lines:
+        async with served(tmp_path, SERVER, start) as daemon:
+            assert await post(daemon, delivery(id=1)) == 204
+
+    errors = [line["event"] for line in lines if line["log_level"] == "error"]
+    assert errors == ["front_not_started", "front_ended"]
+
+
+async def test_a_front_that_never_gets_ready_keeps_the_daemon_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A daemon without a port would look alive and hear nothing."""
+
+    async def start(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(desk, "READY_S", 0.01)
+    monkeypatch.setattr(desk, "STOP_S", 0.0)
+    monkeypatch.setattr(desk, "HEADS_S", 0.0)
+    monkeypatch.setattr(desk, "END_S", 0.01)
+
+    with pytest.raises(desk.FrontFailed, match="does not start"):
+        async with served(tmp_path, SERVER, start):
+            pass
+
+
 async def test_a_front_has_none_of_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It speaks with strangers; what it does not know, nobody can have of it."""
     monkeypatch.setenv("LABELTRAIL_SERVERS__MAIN__TOKEN", "hush")
-    async with listening(tmp_path):
+    async with apart(tmp_path):
         (process,) = fronts()
         environment = told(process, "environ")
 
@@ -155,6 +182,33 @@ async def test_nobody_can_say_that_they_are_somebody_else(daemon: Daemon):
     assert [line["peer"] for line in lines if line["event"] == "request"] == ["127.0.0.1"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: x\r\n\r\n", b" 405 "),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", b" 404 "),
+        (b"GET http://elsewhere/healthz HTTP/1.1\r\nHost: x\r\n\r\n", b" 200 "),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: \xff\r\n\r\n", b" 200 "),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: X-A\r\nX-A: 1\r\n\r\n", b" 200 "),
+        (b"GET /healthz HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", b" 200 "),
+    ],
+)
+async def test_odd_requests_are_answered_and_break_nothing(
+    daemon: Daemon, sent: bytes, status: bytes
+):
+    """What is passed on is spelled anew, and the site must not choke on what strangers send."""
+    with structlog.testing.capture_logs() as lines:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", int(daemon.address.split(":")[2])
+        )
+        writer.write(sent)
+        answer = await reader.readline()
+        writer.close()
+
+    assert status in answer
+    assert [line for line in lines if line["log_level"] == "error"] == []
+
+
 async def test_a_client_that_asks_before_it_sends_is_told_to_go_on(daemon: Daemon):
     """curl does so with larger bodies, and waits a second otherwise."""
     body = delivery()
@@ -174,16 +228,15 @@ async def test_a_client_that_asks_before_it_sends_is_told_to_go_on(daemon: Daemo
 
 async def test_what_a_front_brought_is_recorded_though_nobody_waits_any_more(tmp_path: Path):
     """A sender that gives up repeats it, and some never do."""
-    async with listening(tmp_path) as app:
+    async with apart(tmp_path) as daemon:
         body = delivery()
-        port = int((app.address or "").split(":")[2])
+        port = int(daemon.address.split(":")[2])
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"{SIGNATURE_HEADER}: {sign(body, SECRET)}\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(f"POST /webhooks/cvat/main HTTP/1.1\r\nHost: x\r\n{head}".encode() + body)
         await writer.drain()
         writer.close()
-        assert isinstance(app.store, SqliteStore)
-        await asyncio.wait_for(app.store.wait_beyond(0), 10)
+        await asyncio.wait_for(daemon.app.store.wait_beyond(0), 10)
 
-        (row,) = app.store.reader().read()
-        assert row.type == DeliveryReceived.__name__
+        with closing(daemon.app.store.reader()) as reader:
+            assert [row.type for row in reader.read()] == ["DeliveryReceived"]

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from daemon.clock import SystemClock
+from daemon.cvat import deliveries
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
 from daemon.http import receiver
 from daemon.ports.store import (
@@ -32,6 +33,7 @@ from events.errors import SyncError
 from events.server import DeliveryReceived, DeliveryRefused
 from projections.tables import Tables
 from tests.daemon.http.conftest import OLD_SECRET, SECRET, Daemon, Start, delivery, reordered
+from tests.fakes.receiving import receive
 
 
 class FailingStore(MemoryStore):
@@ -182,7 +184,7 @@ async def test_what_came_together_is_written_together(daemon: Daemon):
     daemon.store.hear(lambda events, seconds: appends.append(len(events)))
     bodies = [delivery(id=number) for number in range(1, 101)]
 
-    await asyncio.gather(*(daemon.receiver.receive("main", b, sign(b, SECRET)) for b in bodies))
+    await asyncio.gather(*(receive(daemon.receiver, b, sign(b, SECRET)) for b in bodies))
 
     assert appends == [64, 36]
     assert len(daemon.facts()) == len(daemon.heard) == 100
@@ -194,9 +196,7 @@ async def test_one_line_tells_where_the_deliveries_of_an_append_stand(start: Sta
         async with start() as daemon:
             await daemon.receiver.recall()
             bodies = [delivery(id=number) for number in (1, 2, 2)]
-            await asyncio.gather(
-                *(daemon.receiver.receive("main", b, sign(b, SECRET)) for b in bodies)
-            )
+            await asyncio.gather(*(receive(daemon.receiver, b, sign(b, SECRET)) for b in bodies))
             assert (await daemon.post(delivery(id=3))).status == 204
             assert (await daemon.post(delivery(id=3))).status == 204
 
@@ -216,7 +216,7 @@ async def test_a_refused_delivery_takes_none_with_it_that_came_together_with_it(
     async with start(store) as daemon:
         bodies = [delivery(id=number) for number in (1, 13, 2)]
         outcomes = await asyncio.gather(
-            *(daemon.receiver.receive("main", b, sign(b, SECRET)) for b in bodies),
+            *(receive(daemon.receiver, b, sign(b, SECRET)) for b in bodies),
             return_exceptions=True,
         )
 
@@ -242,13 +242,34 @@ async def test_a_delivery_that_nobody_can_hear_of_is_recorded_all_the_same(
     assert errors == ["delivery_unheard", "delivery_unheard"]
 
 
+async def test_a_mistake_of_ours_is_answered_500_and_told_without_words_of_the_body(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+):
+    """CVAT sends it again, and no line of the service may quote a body or a name."""
+
+    words = "ann@example.com"
+
+    def mistaken(body: bytes) -> None:
+        raise KeyError(words)
+
+    monkeypatch.setattr(deliveries, "parse", mistaken)
+    with structlog.testing.capture_logs() as lines:
+        answer = await daemon.post(delivery())
+
+    assert (answer.status, daemon.facts()) == (500, [])
+    (line,) = [line for line in lines if line["log_level"] == "error"]
+    assert (line["event"], line["error"]) == ("delivery_failed", "KeyError")
+    assert "mistaken" in line["where"]
+    assert words not in str(lines)
+
+
 async def test_who_gives_up_stops_the_delivery_for_nobody_else(start: Start):
     """The first of two requests with the same delivery may be cancelled while the disk works."""
     store = SlowStore()
     async with start(store) as daemon:
         body = delivery()
         first, second = (
-            asyncio.create_task(daemon.receiver.receive("main", body, sign(body, SECRET)))
+            asyncio.create_task(receive(daemon.receiver, body, sign(body, SECRET)))
             for _ in range(2)
         )
         await store.asked.wait()
