@@ -33,6 +33,7 @@ from daemon.http import listener
 from daemon.store.sqlite import SqliteStore
 
 CONNECTIONS = 64
+LOADED_MIN = 4_000  # as many as take longer than the next append of samples is away
 SECRET = "a secret of the benchmark"
 SETTINGS = """
 [data]
@@ -70,6 +71,7 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
 async def _loaded(count: int, *, quick: bool) -> float:
     with tempfile.TemporaryDirectory() as folder:
         load.prepare(Path(folder), quick=quick)
+        count = max(count, LOADED_MIN)
         _, waits = await _run("loaded", Path(folder), count, 0)
         assert await _found(Path(folder)) == count, "a 204 is not in the log"
     return _p99_ms(waits)
@@ -152,7 +154,8 @@ async def _serving(side: str, folder: Path) -> Any:
         yield int(await process.stdout.readline())
     finally:
         process.terminate()
-        await process.wait()
+        code = await process.wait()
+    assert code == 0, f"{side}: {(folder / 'serve.log').read_text(errors='replace')[-2_000:]}"
 
 
 async def _serve(side: str, folder: Path) -> None:
@@ -172,11 +175,13 @@ async def _ours(folder: Path, *, loaded: bool) -> Any:
         listener.listening(app) as address,
     ):
         tasks = [asyncio.create_task(app.projections.follow())]
-        if loaded:
-            begun = asyncio.Event()
-            tasks += [asyncio.create_task(work) for work in load.work(app, folder, begun)]
-            await begun.wait()
+        beside = load.Load(app, folder) if loaded else None
+        if beside is not None:
+            tasks += [asyncio.create_task(work) for work in beside.work()]
+            await beside.begun()
+        before = beside.appends if beside else 0
         yield address
+        assert beside is None or beside.appends > before, "no sample was appended meanwhile"
         for task in tasks:
             assert not task.done(), f"ended before the deliveries did: {task}"
             task.cancel()

@@ -1,14 +1,16 @@
 """What keeps a daemon busy while it acknowledges deliveries: a scan, and a large job that changes.
 
 Both go on until they are cancelled, through the product's own handlers: the manifest is read, all
-its samples are appended; the job's body is decoded in the process pool, compared, and recorded.
+its samples are appended, again and again as another dataset; the job's body is decoded in the
+process pool, compared, and recorded. They have begun when samples are being appended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import orjson
@@ -19,10 +21,14 @@ from daemon.app import App
 from daemon.handlers.carry_out import Journal
 from daemon.handlers.scan import scan
 from events.annotations import LabelSpec
+from events.dataset import SamplesAdded
+from events.envelope import NewEvent
 from events.job import JobDiscovered
+from events.registry import name_of
 from projections.questions import WhatChanged
 
 LABELS_A_SAMPLE = 10
+SAMPLES_ADDED = name_of(SamplesAdded)
 CREATED = "2026-11-22T10:00:00.000000Z"
 LABELS = tuple(LabelSpec(id=number, name=name) for number, name in enumerate(CLASSES, 1))
 
@@ -52,16 +58,40 @@ def prepare(folder: Path, *, quick: bool) -> None:
         shapes[len(shapes) // 2]["points"] = [1.0, 2.0, 30.0, 40.0]
 
 
-def work(app: App, folder: Path, begun: asyncio.Event) -> list[Coroutine[None, None, None]]:
-    """Return what is to run beside the deliveries; `begun` is set when all of it does."""
-    return [_scan(app, folder), _edit(app, folder, begun)]
+class Load:
+    """What runs beside the deliveries."""
+
+    def __init__(self, app: App, folder: Path) -> None:
+        self._app = app
+        self._folder = folder
+        self._saved = asyncio.Event()
+        self._appending = asyncio.Event()
+        self.appends = 0  # of samples
+        app.store.hear(self._heard)
+
+    def work(self) -> list[Coroutine[None, None, None]]:
+        """Return what is to run until it is cancelled."""
+        return [_scan(self._app, self._folder), _edit(self._app, self._folder, self._saved)]
+
+    async def begun(self) -> None:
+        """Wait until a save was recorded, and samples are being appended."""
+        await self._saved.wait()
+        self._appending.clear()
+        await self._appending.wait()
+
+    def _heard(self, events: Sequence[NewEvent], _seconds: float) -> None:
+        # Decided in another process, they come as they are stored.
+        kinds = [event.encoded.type for event in events if event.encoded is not None]
+        if found := kinds.count(SAMPLES_ADDED):
+            self.appends += found
+            self._appending.set()
 
 
 async def _scan(app: App, folder: Path) -> None:
     settings = Dataset(manifest=folder / "manifest", quiet_s=0.01)
-    while True:
+    for number in count():
         report = await scan(
-            "busy",
+            f"busy{number}",
             settings,
             store=app.store,
             projections=app.projections,
@@ -69,10 +99,10 @@ async def _scan(app: App, folder: Path) -> None:
             pool=app.pool,
             scratch=app.scratch,
         )
-        assert report.outcome in ("taken", "unchanged"), report
+        assert report.outcome == "taken", report
 
 
-async def _edit(app: App, folder: Path, begun: asyncio.Event) -> None:
+async def _edit(app: App, folder: Path, saved: asyncio.Event) -> None:
     bodies = [(folder / f"{name}.json").read_bytes() for name in ("before", "after")]
     journal = Journal(app.store, app.projections, app.clock)
     saves = 0
@@ -89,7 +119,7 @@ async def _edit(app: App, folder: Path, begun: asyncio.Event) -> None:
         decision = await journal.carry_out(read, apart=app.pool)
         assert decision.drafts, "the save was not recorded"
         saves += 1
-        begun.set()
+        saved.set()
 
 
 def _samples(dice: random.Random) -> Iterator[bytes]:
