@@ -79,7 +79,7 @@ def _timed(work: Callable[[LogReader], object], reader: LogReader) -> float:
 def _fold(reader: LogReader) -> MemoryTables:
     tables = MemoryTables()
     for recorded in reader.read():
-        JOBS_FOLD.apply(tables, recorded, reader.fact(recorded))
+        JOBS_FOLD.apply(tables, recorded, reader.outline(recorded))
     return tables
 
 

@@ -113,3 +113,14 @@ KINDS: dict[type, Kind] = {Tag: "tag", Shape: "shape", Track: "track"}
 def kind_of(annotation: Annotation) -> Kind:
     """Name the kind of an annotation; with its id it is the key of it in its job."""
     return KINDS[type(annotation)]
+
+
+class Named(msgspec.Struct, frozen=True, gc=False):
+    """An annotation by its key in its job."""
+
+    kind: Kind
+    id: int
+
+
+named = msgspec.json.Decoder(Named).decode
+"""Return the key of a spelled annotation; the rest of it is passed over."""

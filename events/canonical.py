@@ -35,6 +35,7 @@ _STRICT: Final = (
 _NON_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MARKS: Final = frozenset({"$numberDouble", "$numberInteger", "$blob", "$literal"})
 _MARK: Final = re.compile(rb'"\$(?:numberDouble|numberInteger|blob|literal)"')
+_BLOB: Final = re.compile(rb'\{"\$blob":"([0-9a-f]+)"\}')
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1
 
 
@@ -69,6 +70,23 @@ def parse(spelled: bytes, *, blob: Callable[[str], object] | None = None) -> Any
     except orjson.JSONDecodeError as exc:
         raise NotCanonical("the bytes are no JSON", reason=str(exc)) from exc
     return _revived(value, blob) if is_marked(spelled) else value
+
+
+def with_blobs(spelled: bytes, blob: Callable[[str], object]) -> bytes:
+    """Put what was stored aside into its places, without reading the rest.
+
+    Not for bytes that may be literal. An unescaped quotation mark stands in no text, so what looks
+    like a mark is one.
+    """
+    # One byte is found three times as fast as two.
+    if b"$" not in spelled:
+        return spelled
+    return _BLOB.sub(lambda found: canonical(blob(found[1].decode())), spelled)
+
+
+def may_be_literal(spelled: bytes) -> bool:
+    """Tell whether something in canonical bytes may look like a mark and be none."""
+    return b"$" in spelled and b'"$literal"' in spelled
 
 
 def is_marked(spelled: bytes) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from events.annotations import Annotation, Kind, LabelSpec
-from events.registry import Fact, event
+from events.annotations import Annotation, Kind, LabelSpec, Named
+from events.registry import Fact, event, outline_of
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -81,6 +81,26 @@ class AnnotationsObserved(Fact, frozen=True, kw_only=True, omit_defaults=True):
     added: tuple[Annotation, ...] = ()
     changed: tuple[Change, ...] = ()
     removed: tuple[Annotation, ...] = ()
+
+
+class ChangeOutline(msgspec.Struct, frozen=True, gc=False):
+    """A `Change` whose values stay spelled."""
+
+    kind: Kind
+    id: int
+    old: dict[str, msgspec.Raw] = {}
+    new: dict[str, msgspec.Raw] = {}
+
+
+@outline_of(AnnotationsObserved)
+class ObservedOutline(Fact, frozen=True, kw_only=True):
+    """`AnnotationsObserved` as folds read it: annotations and values stay spelled."""
+
+    updated_date: str
+    since: str | None = None
+    added: list[msgspec.Raw] = []
+    changed: list[ChangeOutline] = []
+    removed: list[Named] = []
 
 
 @event("JobSettled")

@@ -50,12 +50,14 @@ class _Entry(NamedTuple):
     cls: type[Fact]
     schema: int
     decoder: msgspec.json.Decoder[Fact]
+    outline: msgspec.json.Decoder[Fact] | None = None
 
 
 F = TypeVar("F", bound=Fact)
 
 _by_name: Final[dict[str, _Entry]] = {}
 _by_class: Final[dict[type[Fact], tuple[str, int]]] = {}
+_outlines: Final[dict[type[Fact], type[Fact]]] = {}  # outline → the event type that it is of
 _upcasters: Final[dict[tuple[str, int], Upcaster]] = {}
 
 
@@ -68,6 +70,22 @@ def event(name: str, *, schema: int = 1) -> Callable[[type[F]], type[F]]:
         _by_name[name] = _Entry(cls, schema, msgspec.json.Decoder(cls))
         _by_class[cls] = (name, schema)
         return cls
+
+    return register
+
+
+def outline_of(cls: type[Fact]) -> Callable[[type[F]], type[F]]:
+    """Register how folds read an event type.
+
+    An outline has some members of the event, under their names, and of large ones no more than a
+    fold must know: the rest stays as it is spelled, a `msgspec.Raw`.
+    """
+
+    def register(outline: type[F]) -> type[F]:
+        name, _ = _registered(cls)
+        _by_name[name] = _by_name[name]._replace(outline=msgspec.json.Decoder(outline))
+        _outlines[outline] = cls
+        return outline
 
     return register
 
@@ -92,6 +110,18 @@ def names() -> frozenset[str]:
 def name_of(fact: Fact | type[Fact]) -> str:
     """Return the registered name of a fact or of its class."""
     return _registered(fact if isinstance(fact, type) else type(fact))[0]
+
+
+def kind_of(fact: Fact) -> type[Fact]:
+    """Return the event type of a fact or of its outline."""
+    return _outlines.get(type(fact), type(fact))
+
+
+def outlined(fact: Fact) -> Fact:
+    """Return a fact as folds read it: its outline where its type has one, else itself."""
+    found = _by_class.get(type(fact))
+    outline = None if found is None else _by_name[found[0]].outline
+    return fact if outline is None else outline.decode(encode(fact).payload)
 
 
 def encode(fact: Fact) -> Encoded:
@@ -134,13 +164,35 @@ def decode(name: str, schema: int, payload: bytes, *, blob: Blob | None = None) 
         fields = _upcast(name, schema, entry.schema, canonical.parse(payload, blob=blob))
         return msgspec.convert(fields, entry.cls)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError) as exc:
-        raise MalformedFact(
-            "the stored fields do not fit the event type",
-            type=name,
-            schema=schema,
-            reason=str(exc),
-            hint="run `labeltrail verify`: bytes that match their leaf were written so",
-        ) from exc
+        raise _malformed(name, schema, exc) from exc
+
+
+def decode_outline(name: str, schema: int, payload: bytes, *, blob: Blob | None = None) -> Fact:
+    """Give back the fact as folds read it: its outline where its type has one, else all of it.
+
+    Raises as `decode` does, but for what stays spelled.
+    """
+    entry = _by_name.get(name)
+    if entry is None or entry.outline is None:
+        return decode(name, schema, payload, blob=blob)
+    try:
+        if schema != entry.schema or canonical.may_be_literal(payload):
+            payload = encode(decode(name, schema, payload, blob=blob)).payload
+        elif blob is not None:
+            payload = canonical.with_blobs(payload, blob)
+        return entry.outline.decode(payload)
+    except (msgspec.MsgspecError, ValueError) as exc:
+        raise _malformed(name, schema, exc) from exc
+
+
+def _malformed(name: str, schema: int, exc: Exception) -> MalformedFact:
+    return MalformedFact(
+        "the stored fields do not fit the event type",
+        type=name,
+        schema=schema,
+        reason=str(exc),
+        hint="run `labeltrail verify`: bytes that match their leaf were written so",
+    )
 
 
 def _upcast(name: str, schema: int, schema_today: int, fields: Builtins) -> Builtins:

@@ -11,7 +11,7 @@ import msgspec
 
 from events.canonical import canonical
 from projections.fold import Fold
-from projections.tables import Key, Row, Table, Tables
+from projections.tables import Key, Row, Table, Tables, plain
 
 
 class Dumped(msgspec.Struct, frozen=True):
@@ -57,4 +57,4 @@ def _marked(tables: Tables, table: Table[Any], side: str) -> Iterator[tuple[Key,
 
 def _rows(tables: Tables, table: Table[Row]) -> Iterator[tuple[Key, bytes]]:
     for row in tables.scan(table):
-        yield table.key_of(row), canonical(msgspec.to_builtins(row, str_keys=True))
+        yield table.key_of(row), canonical(plain(row))

@@ -21,23 +21,23 @@ def decide_new(
     merge: JobMerge, outcome: Outcome, candidate: Candidate, label: TrackedRow | None
 ) -> None:
     """Decide on a label that was drawn in CVAT; `label` where an earlier look gave it its id."""
-    row = candidate.row
-    target = merge.field_of(row.annotation.label)
+    annotation = candidate.annotation
+    target = merge.field_of(annotation.label)
     who = merge.authors(label, candidate, candidate.facets or ["class"])
     if target is None:
-        reason = f"no field of the run has the class {row.annotation.label!r}"
+        reason = f"no field of the run has the class {annotation.label!r}"
         quarantine(merge, outcome, candidate, reason, who)
         return
     reason = unfit(candidate, target) or _full(merge, outcome, candidate.sample, target)
     if reason:
         quarantine(merge, outcome, candidate, reason, who)
         return
-    frame = merge.frame(row.annotation)
+    frame = merge.frame(annotation)
     assert frame is not None, "candidates are on frames of the run"
     address = label.address if label else merge.new_address(candidate, target)
     names = merge.run.names[target.name]
     try:
-        document = new_document(address.label, row.annotation, target, names, frame)
+        document = new_document(address.label, annotation, target, names, frame)
     except UnexpectedValue as exc:
         quarantine(merge, outcome, candidate, str(exc), who)
         return

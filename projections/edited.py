@@ -42,7 +42,7 @@ def decide_edits(
 ) -> None:
     """Decide on all that differs from what was seen of a label last."""
     target = merge.run.field(label.field)
-    if merge.field_of(candidate.row.annotation.label) is not target:
+    if merge.field_of(candidate.annotation.label) is not target:
         who = merge.authors(label, candidate, ["class"])
         quarantine(merge, outcome, candidate, f"its class is none of field {target.name!r}", who)
         return
@@ -59,7 +59,7 @@ def decide_edits(
         for name, value in changed.items():
             by_author[merge.authors(label, candidate, [name])][name] = value
     for who, facets in by_author.items():
-        decide_facets(merge, outcome, label, facets, who, merge.frame(candidate.row.annotation))
+        decide_facets(merge, outcome, label, facets, who, merge.frame(candidate.annotation))
 
 
 def decide_facets(

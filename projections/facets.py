@@ -6,14 +6,22 @@ outside, z_order, score, elements; of a track: keyframes, elements.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from events.annotations import Annotation, AttributeValue, Keyframe, Shape, Tag, Track, kind_of
-from events.job import Change
+from events.canonical import canonical, is_marked, parse
+from events.job import Change, ChangeOutline
 
 Facets = dict[str, Any]
+Edit = tuple[int, str, msgspec.Raw]
+"""The last change of a facet: the position of its event, the facet, and its spelled value, null
+where it has none any more. `UNTOUCHED`: a changed schema shows it so, and nobody ever changed it.
+"""
+UNTOUCHED = 0
+GONE = msgspec.Raw(b"null")
 ATTRIBUTE = "attribute:"
 _COMMON = ("class", "frame", "group", "source")
 _OF = {
@@ -32,6 +40,7 @@ _NESTED: dict[str, dict[type, Any]] = {
     "elements": {Shape: tuple[Shape, ...], Track: tuple[Track, ...]},
     "keyframes": {Track: tuple[Keyframe, ...]},
 }
+_decode: Callable[[bytes], Annotation] = msgspec.json.Decoder(Annotation).decode
 
 
 def facets_of(annotation: Annotation) -> Facets:
@@ -43,6 +52,47 @@ def facets_of(annotation: Annotation) -> Facets:
     for name, value in annotation.attributes.items():
         found[ATTRIBUTE + name] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def annotation_of(held: msgspec.Raw, edits: Iterable[Edit]) -> Annotation:
+    """Return an annotation from canonical bytes, with what changed since."""
+    annotation = _read(bytes(held))
+    facets = {name: parse(bytes(value)) for _, name, value in edits}
+    if not facets:
+        return annotation
+    new = {name: value for name, value in facets.items() if value is not None}
+    return with_facets(annotation, facets, new)
+
+
+def _read(held: bytes) -> Annotation:
+    return msgspec.convert(parse(held), Annotation) if is_marked(held) else _decode(held)
+
+
+def edited(edits: tuple[Edit, ...], change: ChangeOutline, position: int) -> tuple[Edit, ...]:
+    """Return the edits of an annotation after one more change, which the event there tells of."""
+    old, new = change.old, change.new
+    if len(new) == 1 == len(old) and len(edits) <= 1:
+        # Most changes are a box that was moved and nothing else, so it takes no detour.
+        (name,) = new
+        if name in old and (not edits or edits[0][1] == name):
+            return ((position, name, new[name].copy()),)
+    given = dict.fromkeys(old, GONE) | new
+    left = [edit for edit in edits if edit[1] not in given]
+    return (*left, *[(position, name, value.copy()) for name, value in given.items()])
+
+
+def carried(edits: tuple[Edit, ...], change: ChangeOutline) -> tuple[Edit, ...]:
+    """Return the edits after a change that nobody made: whoever touched a facet last still did."""
+    touched = {name: position for position, name, _ in edits}
+    now = edited(edits, change, UNTOUCHED)
+    return tuple(
+        (position or touched.get(name, UNTOUCHED), name, value) for position, name, value in now
+    )
+
+
+def spelled(value: object) -> msgspec.Raw:
+    """Return a facet, or an annotation, in canonical bytes."""
+    return msgspec.Raw(canonical(msgspec.to_builtins(value)))
 
 
 def with_facets(annotation: Annotation, old: Facets, new: Facets) -> Annotation:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from events.envelope import Recorded
-from events.registry import Fact
+from events.registry import Fact, kind_of, outlined
 from projections.tables import Table, Tables
 
 Handler = Callable[[Tables, Recorded, Any], None]
@@ -19,8 +19,8 @@ class Fold:
 
     revision  raised when the meaning changes; the projector then rebuilds from the first event
     tables    its own: a fold reads and writes no others, since each is rebuilt by itself
-    handlers  event type → what it does to the tables; under `Fact`, the base of them all, what
-              every type does that is not named here
+    handlers  event type → what it does to the tables, told the outline of an event that has one;
+              under `Fact`, the base of them all, what every type does that is not named here
     ignores   event types that mean nothing here, by name, so that a new one cannot be forgotten
     """
 
@@ -31,9 +31,9 @@ class Fold:
     ignores: frozenset[type[Fact]] = field(default_factory=frozenset)
 
     def apply(self, tables: Tables, at: Recorded, fact: Fact) -> None:
-        """Bring one event's effect into the tables."""
-        if (handler := self.handler_of(type(fact))) is not None:
-            handler(tables, at, fact)
+        """Bring one event's effect into the tables; `fact` may be an outline."""
+        if (handler := self.handler_of(kind_of(fact))) is not None:
+            handler(tables, at, outlined(fact))
 
     def handler_of(self, kind: type[Fact]) -> Handler | None:
         """Return what events of a type do here; None: nothing."""

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from events import dataset, job, log, run, server
-from events.annotations import Kind, kind_of
+from events.annotations import Kind, kind_of, named
 from events.dataset import (
     DatasetLabelsChanged,
     LabelChange,
@@ -20,7 +20,7 @@ from events.dataset import (
     ScanConflictResolved,
 )
 from events.envelope import Evidence, Recorded
-from events.job import AnnotationsObserved, JobSchemaChanged
+from events.job import AnnotationsObserved, JobSchemaChanged, ObservedOutline
 from events.registry import Fact
 from events.run import (
     ConflictRaised,
@@ -276,10 +276,11 @@ def _annotations(
     tables.put_all(ANNOTATION_EVENTS, rows)
 
 
-def _observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
-    _annotations(tables, at, [(kind_of(one), one.id) for one in fact.removed], "removed")
+def _observed(tables: Tables, at: Recorded, fact: ObservedOutline) -> None:
+    _annotations(tables, at, [(one.kind, one.id) for one in fact.removed], "removed")
     _annotations(tables, at, [(one.kind, one.id) for one in fact.changed], "changed")
-    _annotations(tables, at, [(kind_of(one), one.id) for one in fact.added], "added")
+    added = [named(annotation) for annotation in fact.added]
+    _annotations(tables, at, [(one.kind, one.id) for one in added], "added")
 
 
 def _carried(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:

@@ -208,13 +208,14 @@ class JobMerge:
 
     def _candidates(self) -> Iterator[Candidate]:
         for row in self.tables.scan(jobs.ANNOTATIONS, self.job.server, self.job.job):
-            frame = self.frame(row.annotation)
+            annotation = row.annotation
+            frame = self.frame(annotation)
             if frame is not None:
-                target = self.field_of(row.annotation.label)
-                facets = merged_facets(row.annotation, target) if target else {}
-                sign = _sign_of(row.annotation)
+                target = self.field_of(annotation.label)
+                facets = merged_facets(annotation, target) if target else {}
+                sign = _sign_of(annotation)
                 claim = self._claim(sign, frame.sample, target) if sign else None
-                yield Candidate(row, frame.sample, facets, sign, claim)
+                yield Candidate(row, annotation, frame.sample, facets, sign, claim)
 
     def _claim(self, label_id: str, sample: str, target: FieldSchema | None) -> TrackedRow | None:
         """Return the label that `label_id` names; of several the one in this field and image."""

@@ -11,6 +11,7 @@ import msgspec
 from events.annotations import Annotation, Kind, LabelSpec
 from events.envelope import Evidence, Recorded
 from projections.attribution import Step
+from projections.facets import UNTOUCHED, Edit, annotation_of
 from projections.tables import Table, Tables
 
 STREAMS_KEPT_MAX: Final = 1_000
@@ -59,24 +60,36 @@ class AnnotationRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One annotation as last observed.
 
     One is made for each label that changes, so its members may be given by place: names cost time.
+    What it looks like is put together when somebody asks: most rows are replaced before.
 
+    spelled  how it looked when it appeared, in canonical bytes
     added    position of the event that it appeared with
-    touched  facet → position of the event that changed it last, where one did
+    edits    the last change of each facet that changed since
     """
 
     server: str
     job: int
     kind: Kind
     id: int
-    annotation: Annotation
+    spelled: msgspec.Raw
     added: int
-    touched: dict[str, int] = {}
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def annotation(self) -> Annotation:
+        """What it looks like, made anew with each call."""
+        return annotation_of(self.spelled, self.edits)
+
+    @property
+    def touched(self) -> dict[str, int]:
+        """Facet → position of the event that changed it last, where one did."""
+        return {name: position for position, name, _ in self.edits if position != UNTOUCHED}
 
 
-class RemovedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class RemovedRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An annotation that is gone: as it was last, and the position where it was removed.
 
-    added, touched  as in `AnnotationRow`
+    spelled, added, edits  as in `AnnotationRow`
     """
 
     server: str
@@ -84,10 +97,20 @@ class RemovedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     kind: Kind
     id: int
     position: int
-    annotation: Annotation
+    spelled: msgspec.Raw
     added: int
-    touched: dict[str, int] = {}
+    edits: tuple[Edit, ...] = ()
     by_schema: bool = False
+
+    @property
+    def annotation(self) -> Annotation:
+        """What it looked like, made anew with each call."""
+        return annotation_of(self.spelled, self.edits)
+
+    @property
+    def touched(self) -> dict[str, int]:
+        """Facet → position of the event that changed it last, where one did."""
+        return {name: position for position, name, _ in self.edits if position != UNTOUCHED}
 
 
 class AuthorRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from events.annotations import Kind, Shape
+from events.annotations import Annotation, Kind, Shape
 from events.run import LinkMethod
 from projections.facets import Facets
 from projections.jobs import AnnotationRow
@@ -26,6 +26,7 @@ Key = tuple[Kind, int]
 class Candidate:
     """One annotation of the job.
 
+    annotation  the row's
     sample  whose frame it is on
     facets  what of it the field that its class belongs to can hold
     sign    its `label_id`, "" for none
@@ -33,6 +34,7 @@ class Candidate:
     """
 
     row: AnnotationRow
+    annotation: Annotation
     sample: str
     facets: Facets
     sign: str
@@ -46,8 +48,7 @@ class Candidate:
     @property
     def is_rectangle(self) -> bool:
         """Whether it is a box; an ellipse has four numbers, too."""
-        annotation = self.row.annotation
-        return isinstance(annotation, Shape) and annotation.type == "rectangle"
+        return isinstance(self.annotation, Shape) and self.annotation.type == "rectangle"
 
 
 @dataclass(frozen=True)

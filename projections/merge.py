@@ -126,7 +126,7 @@ def _links(merge: JobMerge) -> Iterator[Link]:
                 origins=_origins(merge, label, candidate),
             )
     for candidate in merge.matching.new:
-        target = merge.field_of(candidate.row.annotation.label)
+        target = merge.field_of(candidate.annotation.label)
         if target is not None and not unfit(candidate, target):
             yield Link(
                 **merge.new_address(candidate, target)._asdict(),

@@ -140,7 +140,7 @@ def _drafts(tables: Tables, row: jobs.JobRow, reading: Reading) -> Iterator[Draf
             stream, members, by.actor, by.evidence, occurred_at=date_us(reading.updated_date)
         )
     known = {
-        (kind_of(held.annotation), held.id): held.annotation
+        (held.kind, held.id): held.annotation
         for held in tables.scan(jobs.ANNOTATIONS, row.server, row.job)
     }
     if reading.labels != row.labels:

@@ -6,11 +6,18 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from events.annotations import KINDS, Annotation, kind_of
+from events.annotations import kind_of, named
 from events.envelope import Recorded
-from events.job import ActorLearned, AnnotationsObserved, Change, JobSchemaChanged, JobSettled
+from events.job import (
+    ActorLearned,
+    Change,
+    ChangeOutline,
+    JobSchemaChanged,
+    JobSettled,
+    ObservedOutline,
+)
 from projections.attribution import date_us
-from projections.facets import Facets, with_facets
+from projections.facets import carried, edited, spelled
 from projections.jobs import (
     ANNOTATIONS,
     AUTHORS,
@@ -29,7 +36,7 @@ from projections.jobs import (
     source_of,
     update_job,
 )
-from projections.tables import Tables
+from projections.tables import Key, Tables
 
 _replace = msgspec.structs.replace
 
@@ -38,25 +45,33 @@ _replace = msgspec.structs.replace
 
 def schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
     row = job_at(tables, at)
-    _apply(tables, at, row, fact.carried, touch=False)
-    _remove(tables, at, row, fact.removed, by_schema=True)
+    _edit(tables, at, row, [_outline(change) for change in fact.carried], touch=False)
+    removed = [(row.server, row.job, kind_of(one), one.id) for one in fact.removed]
+    _remove(tables, at, removed, by_schema=True)
     update_job(
         tables,
         at,
         labels=fact.labels,
-        annotations=row.annotations - len(fact.removed),
-        removed_id=_highest_id(row, fact.removed),
+        annotations=row.annotations - len(removed),
+        removed_id=_highest_id(row, removed),
     )
 
 
-def observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
+def _outline(change: Change) -> ChangeOutline:
+    old = {name: spelled(value) for name, value in change.old.items()}
+    new = {name: spelled(value) for name, value in change.new.items()}
+    return ChangeOutline(change.kind, change.id, old, new)
+
+
+def observed(tables: Tables, at: Recorded, fact: ObservedOutline) -> None:
     row = job_at(tables, at)
-    removed_id = _highest_id(row, fact.removed)
-    _remove(tables, at, row, fact.removed)
-    _apply(tables, at, row, fact.changed)
+    removed = [(row.server, row.job, one.kind, one.id) for one in fact.removed]
+    removed_id = _highest_id(row, removed)
+    _remove(tables, at, removed)
+    _edit(tables, at, row, fact.changed)
     _add(tables, at, row, fact.added, removed_id)
     nameless_us = _note_author(tables, at, row, fact)
-    count = row.annotations + len(fact.added) - len(fact.removed)
+    count = row.annotations + len(fact.added) - len(removed)
     tables.put(
         JOBS,
         _replace(
@@ -71,7 +86,7 @@ def observed(tables: Tables, at: Recorded, fact: AnnotationsObserved) -> None:
     )
 
 
-def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: AnnotationsObserved) -> int:
+def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: ObservedOutline) -> int:
     """Write down who it was; return where the observation ends if nobody knows, else 0."""
     since_us, until_us = date_us(fact.since or ""), date_us(fact.updated_date)
     author = AuthorRow(
@@ -93,8 +108,9 @@ def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: AnnotationsObs
     return until_us if is_nameless else 0
 
 
-def _highest_id(row: JobRow, removed: Iterable[Annotation]) -> int:
-    return max([row.removed_id, *(annotation.id for annotation in removed)])
+def _highest_id(row: JobRow, removed: Iterable[Key]) -> int:
+    highest: int = max([row.removed_id, *[key[-1] for key in removed]])
+    return highest
 
 
 def _nameless(author: AuthorRow) -> NamelessRow:
@@ -107,77 +123,61 @@ def _nameless(author: AuthorRow) -> NamelessRow:
     )
 
 
-# Many annotations in one step: an observation names each at most once. What rows have in common
-# they share, and nobody changes it: memory that is not in the processor's cache costs the most.
-
-_UNTOUCHED: dict[str, int] = {}
+# Many annotations in one step: an observation names each at most once. A spelled value is a view of
+# its whole event until it is copied, and a row must not keep that.
 
 
 def _add(
-    tables: Tables, at: Recorded, job: JobRow, added: Iterable[Annotation], removed_id: int
+    tables: Tables, at: Recorded, job: JobRow, added: Sequence[msgspec.Raw], removed_id: int
 ) -> None:
     server, number, position = job.server, job.job, at.position
-    rows = {}
-    for annotation in added:
-        kind, id = KINDS[type(annotation)], annotation.id
-        # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
-        if id <= removed_id:
-            tables.delete(REMOVED, server, number, kind, id)
-        rows[server, number, kind, id] = AnnotationRow(
-            server, number, kind, id, annotation, position, _UNTOUCHED
+    rows = {
+        (server, number, one.kind, one.id): AnnotationRow(
+            server, number, one.kind, one.id, annotation.copy(), position
         )
+        for one, annotation in zip(map(named, added), added, strict=True)
+    }
+    # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
+    for key in rows:
+        if key[-1] <= removed_id:
+            tables.delete(REMOVED, *key)
     tables.put_all(ANNOTATIONS, rows)
 
 
-def _apply(
-    tables: Tables, at: Recorded, job: JobRow, changes: Sequence[Change], *, touch: bool = True
+def _edit(
+    tables: Tables,
+    at: Recorded,
+    job: JobRow,
+    changes: Sequence[ChangeOutline],
+    *,
+    touch: bool = True,
 ) -> None:
     server, number, position = job.server, job.job, at.position
     keys = [(server, number, change.kind, change.id) for change in changes]
-    moved = {"geometry": position}
     rows = {}
     for key, row, change in zip(keys, tables.get_all(ANNOTATIONS, keys), changes, strict=True):
         assert row is not None, f"there is no {change.kind} {change.id}"
-        annotation, touched = row.annotation, row.touched
-        old: Facets = change.old
-        new: Facets = change.new
-        if touch and len(new) == 1 == len(old) and "geometry" in new and "geometry" in old:
-            # A box was moved: most changes are this one, so it takes no detour.
-            annotation = _replace(annotation, points=tuple(new["geometry"]))
-            touched = touched | moved if touched else moved
-        else:
-            annotation = with_facets(annotation, old, new)
-            if touch:
-                touched = touched | dict.fromkeys((*new, *old), position)
-        rows[key] = AnnotationRow(server, number, row.kind, row.id, annotation, row.added, touched)
+        edits = edited(row.edits, change, position) if touch else carried(row.edits, change)
+        rows[key] = AnnotationRow(server, number, row.kind, row.id, row.spelled, row.added, edits)
     assert len(rows) == len(keys), f"{at.position} changes an annotation twice"
     tables.put_all(ANNOTATIONS, rows)
 
 
-def _remove(
-    tables: Tables,
-    at: Recorded,
-    job: JobRow,
-    removed: Sequence[Annotation],
-    *,
-    by_schema: bool = False,
-) -> None:
-    server, number, position = job.server, job.job, at.position
-    keys = [(server, number, kind_of(one), one.id) for one in removed]
+def _remove(tables: Tables, at: Recorded, keys: Sequence[Key], *, by_schema: bool = False) -> None:
     rows = {}
     for key, row in zip(keys, tables.get_all(ANNOTATIONS, keys), strict=True):
         assert row is not None, f"{at.stream} has no {key[2]} {key[3]}"
         tables.delete(ANNOTATIONS, *key)
         rows[key] = RemovedRow(
-            server=server,
-            job=number,
-            kind=row.kind,
-            id=row.id,
-            position=position,
-            annotation=row.annotation,
-            added=row.added,
-            touched=row.touched,
-            by_schema=by_schema,
+            row.server,
+            row.job,
+            row.kind,
+            row.id,
+            at.position,
+            row.spelled,
+            row.added,
+            row.edits,
+            by_schema,
         )
     tables.put_all(REMOVED, rows)
 

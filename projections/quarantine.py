@@ -13,7 +13,7 @@ from projections.outcome import Outcome
 
 def unfit(candidate: Candidate, target: FieldSchema) -> str:
     """Say why an annotation does not fit the field of its class, "" where it does."""
-    annotation = candidate.row.annotation
+    annotation = candidate.annotation
     is_box, is_tag = candidate.is_rectangle, isinstance(annotation, Tag)
     if is_box if target.type == "detections" else is_tag:
         return ""
@@ -28,7 +28,7 @@ def quarantine(
     id = _quarantine_id(merge, candidate)
     if id not in merge.quarantine:
         fact = LabelQuarantined(
-            job=merge.job.job, id=id, annotation=candidate.row.annotation, reason=reason
+            job=merge.job.job, id=id, annotation=candidate.annotation, reason=reason
         )
         outcome.facts.append((fact, who))
 

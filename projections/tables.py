@@ -17,6 +17,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from events.canonical import parse
+
 Row = TypeVar("Row", bound=msgspec.Struct)
 Key = tuple[Any, ...]
 
@@ -37,6 +39,16 @@ class Table(Generic[Row]):
         """Return what gives a row's key. Made once: it is called with every write."""
         get = attrgetter(*self.key)
         return get if len(self.key) > 1 else lambda row: (get(row),)
+
+
+def plain(row: msgspec.Struct) -> Any:
+    """Return a row as plain values, also what it holds spelled."""
+    return msgspec.to_builtins(row, str_keys=True, enc_hook=_read)
+
+
+def _read(held: object) -> Any:
+    assert isinstance(held, msgspec.Raw), type(held)
+    return parse(bytes(held))
 
 
 class Tables(Protocol):
@@ -141,7 +153,7 @@ class MemoryTables:
     def dump(self) -> dict[str, list[Any]]:
         """Return every row of every table as plain values, for comparison."""
         return {
-            name: [msgspec.to_builtins(rows[key]) for key in sorted(rows)]
+            name: [plain(rows[key]) for key in sorted(rows)]
             for name, rows in sorted(self._tables.items())
             if rows
         }

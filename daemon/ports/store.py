@@ -113,6 +113,9 @@ class LogReader(Protocol):
     def fact(self, recorded: Recorded) -> Fact:
         """Decompress, fetch what was stored aside, upcast and decode."""
 
+    def outline(self, recorded: Recorded) -> Fact:
+        """Do the same, but leave spelled what folds have no need to know (`events.registry`)."""
+
     def event(self, id: bytes) -> Recorded | None:
         """Return the event with this id."""
 

@@ -10,7 +10,7 @@ from typing import Final
 from daemon.ports.projections import BeyondLog, ProjectionsFailed, UnknownFold
 from daemon.ports.store import LogReader
 from events.envelope import Recorded
-from events.registry import Fact
+from events.registry import Fact, kind_of
 from projections.fold import Fold, Handler
 from projections.tables import Tables
 
@@ -45,8 +45,8 @@ def _fold(
     # Most types mean something to one or two folds of nine.
     handlers: dict[type[Fact], list[tuple[str, Handler]]] = {}
     for at in log.read(after=after, upto=upto, limit=BATCH_EVENTS):
-        fact = log.fact(at)
-        kind = type(fact)
+        fact = log.outline(at)
+        kind = kind_of(fact)
         if kind not in handlers:
             found = [(fold.name, fold.handler_of(kind)) for fold in folds]
             handlers[kind] = [(name, handler) for name, handler in found if handler is not None]

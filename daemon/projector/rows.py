@@ -25,7 +25,6 @@ _FLOATS: Final = (
     msgspec.inspect.FloatType,
     msgspec.inspect.AnyType,
     msgspec.inspect.CustomType,
-    msgspec.inspect.RawType,
 )
 
 
@@ -37,7 +36,8 @@ class RowText(Generic[Row]):
     """Rows of one type, to and from text.
 
     JSON has no NaN, and msgspec writes null in its place without a word. A type that can hold
-    one is written with the marks of `events.canonical` where it does; all others never are.
+    one is written with the marks of `events.canonical` where it does; all others never are. What a
+    row holds spelled is canonical already.
     """
 
     def __init__(self, row: type[Row]) -> None:

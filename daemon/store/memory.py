@@ -23,7 +23,7 @@ from daemon.ports.store import (
 )
 from daemon.store.follow import Followers
 from daemon.store.placing import Head, Known, Placing
-from daemon.store.prepare import Packed, fact_of, prepare, unpack
+from daemon.store.prepare import Packed, fact_of, outline_of, prepare, unpack
 from daemon.store.rows import recorded_from
 from events.envelope import NewEvent, Recorded
 from events.registry import Fact
@@ -145,6 +145,9 @@ class MemoryReader:
 
     def fact(self, recorded: Recorded) -> Fact:
         return fact_of(recorded, self._blob)
+
+    def outline(self, recorded: Recorded) -> Fact:
+        return outline_of(recorded, self._blob)
 
     def event(self, id: bytes) -> Recorded | None:
         return self._log.by_id.get(id)

@@ -99,10 +99,17 @@ def unpack(codec: str, stored: bytes) -> bytes:
 
 def fact_of(recorded: Recorded, blob: Callable[[str], object]) -> Fact:
     """Turn a stored row into its fact; `blob` gives the value that was stored under a name."""
-    payload = recorded.payload
-    if recorded.codec != "json":
-        payload = unpack(recorded.codec, payload)
-    return registry.decode(recorded.type, recorded.schema, payload, blob=blob)
+    return registry.decode(recorded.type, recorded.schema, _unpacked(recorded), blob=blob)
+
+
+def outline_of(recorded: Recorded, blob: Callable[[str], object]) -> Fact:
+    """Turn a stored row into its fact as folds read it."""
+    return registry.decode_outline(recorded.type, recorded.schema, _unpacked(recorded), blob=blob)
+
+
+def _unpacked(recorded: Recorded) -> bytes:
+    payload, codec = recorded.payload, recorded.codec
+    return payload if codec == "json" else unpack(codec, payload)
 
 
 def _encoded(events: Sequence[NewEvent]) -> list[Prepared]:

@@ -14,7 +14,7 @@ import orjson
 from daemon.ports.store import StoreClosed
 from daemon.store import rows
 from daemon.store.driver import number, open_reader, reading
-from daemon.store.prepare import STREAM_BYTES_MAX, UnreadablePayload, fact_of, unpack
+from daemon.store.prepare import STREAM_BYTES_MAX, UnreadablePayload, fact_of, outline_of, unpack
 from events.envelope import Recorded
 from events.registry import Fact
 
@@ -62,6 +62,9 @@ class SqliteReader:
 
     def fact(self, recorded: Recorded) -> Fact:
         return fact_of(recorded, self._blob)
+
+    def outline(self, recorded: Recorded) -> Fact:
+        return outline_of(recorded, self._blob)
 
     def event(self, id: bytes) -> Recorded | None:
         with reading(self._path), self._open():

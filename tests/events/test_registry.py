@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 
 from events import registry
-from events.canonical import NotCanonical
-from events.registry import Fact, MalformedFact, UnknownEvent, decode, encode, event, upcaster
+from events.canonical import NotCanonical, canonical, parse
+from events.registry import (
+    Fact,
+    MalformedFact,
+    UnknownEvent,
+    decode,
+    decode_outline,
+    encode,
+    event,
+    outline_of,
+    upcaster,
+)
 
 
 @event("TestJobWeighed", schema=3)
@@ -136,3 +148,77 @@ def test_names_are_known_both_ways() -> None:
     assert "TestJobWeighed" in registry.names()
     assert registry.name_of(JobWeighed) == "TestJobWeighed"
     assert registry.name_of(JobWeighed(job=1, grams=1)) == "TestJobWeighed"
+
+
+@event("TestBoxesDrawn", schema=2)
+class BoxesDrawn(Fact, kw_only=True):
+    """A fact that folds need to know little of."""
+
+    job: int
+    boxes: list[Any] = []
+
+
+@upcaster("TestBoxesDrawn", 1)
+def _one_box_to_many(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"job": fields["job"], "boxes": [fields["box"]]}
+
+
+@outline_of(BoxesDrawn)
+class BoxesOutline(Fact, kw_only=True):
+    """`BoxesDrawn` with its boxes left spelled."""
+
+    job: int
+    boxes: list[msgspec.Raw] = []
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [],
+        [{"x": 0.1}, None, "é\\"],
+        [{"x": math.inf}, 2**70],
+        [{"$blob": "ab"}, '{"$blob":"ab"}', {"$literal": 1}],
+    ],
+)
+def test_an_outline_leaves_spelled_what_reads_back_as_the_fact(boxes: list[Any]) -> None:
+    """A fold that reads less of an event must not read something else."""
+    fact = BoxesDrawn(job=7, boxes=boxes)
+
+    outline = decode_outline(*encode(fact), blob={}.__getitem__)
+
+    assert outline == registry.outlined(fact)
+    assert isinstance(outline, BoxesOutline)
+    assert (outline.job, registry.kind_of(outline)) == (7, BoxesDrawn)
+    assert [parse(bytes(box)) for box in outline.boxes] == boxes
+
+
+def test_what_was_stored_aside_stands_in_its_place_in_an_outline() -> None:
+    """A row that named a blob of the log could not be read without the log."""
+    text = '{"$blob":"ab12"}'  # in a text it is no mark
+    payload = canonical({"boxes": [[0], text], "job": 7}).replace(b"[0]", b'{"$blob":"ab12"}')
+
+    outline = decode_outline("TestBoxesDrawn", 2, payload, blob={"ab12": [1.5, 2]}.get)
+
+    assert isinstance(outline, BoxesOutline)
+    assert [parse(bytes(box)) for box in outline.boxes] == [[1.5, 2], text]
+
+
+def test_an_outline_of_an_old_schema_is_todays() -> None:
+    """Folds know one form of an event, like everybody."""
+    outline = decode_outline("TestBoxesDrawn", 1, b'{"box":{"x":1},"job":7}')
+
+    assert outline == BoxesOutline(job=7, boxes=[msgspec.Raw(b'{"x":1}')])
+
+
+@pytest.mark.parametrize("payload", [b'{"job":"x"}', b'{"job":7,"boxes":{}}', b"{"])
+def test_an_outline_that_does_not_fit_is_refused(payload: bytes) -> None:
+    """What a fold does need must be there."""
+    with pytest.raises(MalformedFact):
+        decode_outline("TestBoxesDrawn", 2, payload)
+
+
+def test_a_type_without_an_outline_is_read_whole() -> None:
+    """Most events are small."""
+    fact = JobWeighed(job=7, grams=2.5)
+
+    assert decode_outline(*encode(fact)) == registry.outlined(fact) == fact

@@ -109,3 +109,13 @@ def test_a_job_knows_how_many_annotations_it_holds(story: Story) -> None:
     row = story.tables.get(JOBS, "main", JOB)
     assert row is not None
     assert row.annotations == before + 1
+
+
+def test_a_row_keeps_nothing_of_the_event_it_appeared_with(story: Story) -> None:
+    """One box of a thousand may stay: it must not keep the others' bytes."""
+    story.tell(STREAM, observed(added=[drawn(number) for number in range(60, 1_060)]))
+
+    row = story.tables.get(ANNOTATIONS, *PLACE, 60)
+
+    assert row is not None
+    assert row.spelled.copy() is row.spelled

@@ -15,8 +15,9 @@ from daemon.projector import tables as tables_module
 from daemon.projector.file import is_damage, open_temporary
 from daemon.projector.rows import DamagedRow, RowText
 from daemon.projector.tables import SqliteTables, create
+from events.canonical import canonical
 from projections.fold import Fold
-from projections.tables import MemoryTables, Table, Tables
+from projections.tables import MemoryTables, Table, Tables, plain
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -176,6 +177,31 @@ def test_awkward_values_come_back_as_they_were(value: object) -> None:
     back = text.read(text.write(row(1, value)))
 
     assert repr(back.value) == repr("eA==" if value == b"x" else value)
+
+
+class Spelled(msgspec.Struct, frozen=True):
+    """A row that holds values as the log spells them."""
+
+    id: int
+    held: msgspec.Raw
+    edits: tuple[tuple[int, msgspec.Raw], ...] = ()
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, None, "null", {"$numberDouble": "NaN"}, ["\n", 2**70], {"é": [1.0, 2]}]
+)
+def test_what_a_row_holds_spelled_stays_as_it_is(value: object) -> None:
+    """The log's own bytes go into the tables and out again; nobody reads them on the way."""
+    held = msgspec.Raw(canonical(value))
+    text = RowText(Spelled)
+
+    written = text.write_all([Spelled(1, held, ((2, held),)), Spelled(3, held)])
+
+    assert [text.read(line) for line in written] == [
+        Spelled(1, held, ((2, held),)),
+        Spelled(3, held),
+    ]
+    assert repr(plain(text.read(written[1]))) == repr({"id": 3, "held": value, "edits": ()})
 
 
 def test_text_that_is_no_row_counts_as_damage() -> None:
