@@ -213,10 +213,11 @@ class Observer:
     # All jobs
 
     async def _poll(self) -> None:
-        """Ask from time to time what changed lately."""
-        cursor = ""
+        """Ask from time to time what changed lately; where that fails, again soon."""
+        cursor, backoff_s = "", BACKOFF_FIRST_S
+        wait_s = self.poll_s
         while True:
-            if await self._hinted(self._asked, self.poll_s):
+            if await self._hinted(self._asked, wait_s):
                 # A flood of deliveries is one look, not one each.
                 await self.clock.sleep(self.debounce_s)
             self._asked.clear()
@@ -224,6 +225,10 @@ class Observer:
                 cursor = await self.poll(cursor)
             except PASSING as exc:
                 log.warning("poll_failed", server=self.watch.server, **trouble(exc))
+                wait_s = min(backoff_s, self.poll_s)
+                backoff_s *= 2
+            else:
+                wait_s, backoff_s = self.poll_s, BACKOFF_FIRST_S
 
     async def poll(self, cursor: str) -> str:
         """Ask once what changed since a date, "" for all; return the date to go on from.

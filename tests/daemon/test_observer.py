@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daemon.ports.cvat import ServerUnreachable
 from daemon.ports.store import DiskFull, QueueFull, WrongVersion
 from daemon.sandbox import RequestFault
 from events.errors import SyncError
@@ -137,6 +139,30 @@ def test_without_any_webhook_the_poll_finds_what_changed(media: Path) -> None:
 
     assert len(times(told, AnnotationsObserved)) == 1
     assert len(times(told, LabelsMerged)) == 1
+
+
+def test_a_poll_that_fails_is_made_again_soon(media: Path) -> None:
+    """Where deliveries are lost too, a whole poll later is late."""
+    polled: list[float] = []
+
+    async def scene(world: World, process: Process) -> None:
+        await world.clock.sleep(100)
+        observer = process.observer
+        poll, began_s = observer.poll, world.clock.monotonic_s()
+
+        async def failing(cursor: str) -> str:
+            polled.append(round(world.clock.monotonic_s() - began_s, 1))
+            if len(polled) in (2, 3, 4):
+                raise ServerUnreachable("no answer")
+            return await poll(cursor)
+
+        observer.__dict__["poll"] = failing
+        await world.clock.sleep(120)
+
+    play(media, scene)
+
+    waits = [round(after - before, 1) for before, after in pairwise(polled)]
+    assert waits[:5] == [30.0, 1.0, 2.0, 4.0, 30.0]
 
 
 def test_a_save_while_the_last_look_is_being_settled_is_not_missed(media: Path) -> None:
