@@ -131,7 +131,8 @@ class Placing:
     def _add(self, events: Sequence[Prepared]) -> None:
         # The only loop over the events of a large append that is all Python: no call but the hash.
         position, versions, recorded_at = self._position, self.versions, self._recorded_at
-        for event, type, schema, codec, payload in events:
+        for one in events:
+            event = one.event
             position += 1
             stream = event.stream
             version = versions[stream] = (versions.get(stream) or self._version(stream)) + 1
@@ -140,16 +141,16 @@ class Placing:
                 stream,
                 version,
                 event.id,
-                type,
-                schema,
+                one.type,
+                one.schema,
                 recorded_at,
                 event.occurred_at,
                 event.actor,
                 event.evidence,
                 event.correlation,
                 event.causation,
-                codec,
-                payload,
+                one.codec,
+                one.payload,
             )
             self.rows.append((*row, leaf_hash(*row)))
         self._position = position

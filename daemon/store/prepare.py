@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from daemon.ports.store import EventRefused
 from events import blobs, registry
 from events.envelope import EVIDENCE, ID_BYTES, Codec, NewEvent, Recorded
@@ -32,7 +34,7 @@ class UnreadablePayload(SyncError):
     """Stored bytes cannot be turned back into what was written."""
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """One event, ready to get its place."""
 
     event: NewEvent
@@ -121,17 +123,16 @@ def _encoded(events: Sequence[NewEvent]) -> list[Prepared]:
         )
     if len({event.id for event in events}) < len(events):
         raise EventRefused("two events of one append have the same id")
+    _check(events)
     return [_spelled(event) for event in events]
 
 
 def _spelled(event: NewEvent) -> Prepared:
-    _check(event)
     encoded = event.encoded
     if encoded is None:
         assert event.fact is not None, "an event has a fact, its bytes, or both"
         encoded = registry.encode(event.fact)
-    type, schema, payload = encoded
-    return Prepared(event, type, schema, "json", payload)
+    return Prepared(event, encoded.type, encoded.schema, "json", encoded.payload)
 
 
 def _bytes(prepared: Sequence[Prepared]) -> int:
@@ -162,27 +163,32 @@ def _smaller(one: Prepared, salt: bytes, lifted: dict[bytes, bytes]) -> Prepared
         payload, found = blobs.lift(payload, salt)
         lifted |= found
     codec, stored = pack(payload)
-    return one._replace(codec=codec, payload=stored)
+    return Prepared(one.event, one.type, one.schema, codec, stored)
 
 
-def _check(event: NewEvent) -> None:
-    if not (
-        _is_id(event.id)
-        and (event.correlation is None or _is_id(event.correlation))
-        and (event.causation is None or _is_id(event.causation))
-    ):
-        raise EventRefused("an id is not 16 bytes", stream=event.stream)
-    _check_name("stream", event.stream, STREAM_BYTES_MAX)
-    if event.actor is not None:
-        _check_name("actor", event.actor, ACTOR_BYTES_MAX)
-    if event.evidence not in EVIDENCE:
-        raise EventRefused("an unknown kind of evidence", evidence=event.evidence)
-    if event.occurred_at is not None and not _TIME_MIN < event.occurred_at < _TIME_MAX:
-        raise EventRefused("a time that is no time", occurred_at=event.occurred_at)
+def _check(events: Sequence[NewEvent]) -> None:
+    # Names are few in a large append, and looked at once each.
+    for stream in {event.stream for event in events}:
+        _check_name("stream", stream, STREAM_BYTES_MAX)
+    for actor in {event.actor for event in events}:
+        if actor is not None:
+            _check_name("actor", actor, ACTOR_BYTES_MAX)
+    for evidence in {event.evidence for event in events}:
+        if evidence not in EVIDENCE:
+            raise EventRefused("an unknown kind of evidence", evidence=evidence)
+    for event in events:
+        if not (_is_id(event.id) and _is_cause(event.correlation) and _is_cause(event.causation)):
+            raise EventRefused("an id is not 16 bytes", stream=event.stream)
+        if event.occurred_at is not None and not _TIME_MIN < event.occurred_at < _TIME_MAX:
+            raise EventRefused("a time that is no time", occurred_at=event.occurred_at)
 
 
 def _is_id(id: object) -> bool:
     return type(id) is bytes and len(id) == ID_BYTES
+
+
+def _is_cause(id: object) -> bool:
+    return id is None or _is_id(id)
 
 
 def _check_name(what: str, name: str, bytes_max: int) -> None:
