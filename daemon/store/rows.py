@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from daemon.store.driver import sqlite3
+from daemon.store.placing import Row
 from daemon.store.schema import TABLES
 from events.envelope import Recorded
 
@@ -16,6 +18,9 @@ COLUMNS: Final = ", ".join(TABLES["events"])
 _MARKS: Final = f"({', '.join('?' * len(TABLES['events']))})"
 INSERT: Final = f"INSERT INTO events ({COLUMNS}) VALUES {_MARKS}"  # noqa: S608
 ROWS_AT_ONCE_MAX: Final = 128
+
+_WIDTH: Final = len(TABLES["events"])
+_STREAM, _TYPE = [list(TABLES["events"]).index(name) for name in ("stream", "type")]
 
 
 class Names:
@@ -40,18 +45,23 @@ class Names:
         return str(found[0])
 
 
-def insert(conn: sqlite3.Connection, made: Sequence[tuple[Any, ...]]) -> None:
-    """Write rows of the table, their columns in COLUMNS order.
+def insert(
+    conn: sqlite3.Connection,
+    made: Sequence[Row],
+    streams: Mapping[str, int],
+    types: Mapping[str, int],
+) -> None:
+    """Write rows of the table, with numbers for their names.
 
     The interpreter is given away at every step of a statement, and getting it back from a busy
-    event loop takes up to milliseconds. So a small group goes in by one statement in one step; a
-    large one by a statement that is prepared once.
+    event loop takes up to milliseconds. So many rows go in by one statement in one step.
     """
-    if len(made) > ROWS_AT_ONCE_MAX:
-        conn.executemany(INSERT, made)
-        return
-    sql = f"{INSERT}{f', {_MARKS}' * (len(made) - 1)}"
-    conn.execute(sql, [value for row in made for value in row])
+    for start in range(0, len(made), ROWS_AT_ONCE_MAX):
+        some = made[start : start + ROWS_AT_ONCE_MAX]
+        values: list[Any] = list(chain.from_iterable(some))
+        for at, numbers in ((_STREAM, streams), (_TYPE, types)):
+            values[at::_WIDTH] = [numbers[name] for name in values[at::_WIDTH]]
+        conn.execute(f"{INSERT}{f', {_MARKS}' * (len(some) - 1)}", values)
 
 
 def recorded(row: tuple[Any, ...], streams: Names, types: Names) -> Recorded:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from daemon.clock import Clock
 from daemon.ports.store import Appended, DiskFull, StoreFailed
 from daemon.store import checkpoints, rows, schema
 from daemon.store.checkpoints import BadCheckpoint, Checkpoint, Signer
 from daemon.store.driver import BUSY_MS, number, open_writer, sqlite3
-from daemon.store.placing import Head, Known, Placing, Row
+from daemon.store.placing import Head, Known, Placing
 from daemon.store.prepare import Batch
 from events.errors import SyncError
 from events.merkle import HASH_BYTES, Frontier
@@ -174,7 +174,8 @@ class LogWriter:
     # Writing.
 
     def _commit(self, placing: Placing) -> None:
-        made = [self._row(row) for row in placing.rows]
+        streams = {name: self._number("streams", name) for name in placing.versions}
+        types = {name: self._number("types", name) for name in {row[4] for row in placing.rows}}
         if placing.blobs:
             self._begin()
             self._conn.executemany(
@@ -182,9 +183,9 @@ class LogWriter:
                 " WHERE NOT EXISTS (SELECT 1 FROM blobs WHERE name = ?1)",
                 [(name, *packed) for name, packed in placing.blobs.items()],
             )
-        if len(made) > rows.ROWS_AT_ONCE_MAX:
+        if len(placing.rows) > rows.ROWS_AT_ONCE_MAX:
             self._begin()
-        rows.insert(self._conn, made)
+        rows.insert(self._conn, placing.rows, streams, types)
         if self._conn.in_transaction:
             self._conn.execute("COMMIT")
 
@@ -193,11 +194,9 @@ class LogWriter:
         if not self._conn.in_transaction:
             self._conn.execute("BEGIN IMMEDIATE")
 
-    def _row(self, row: Row) -> tuple[Any, ...]:
-        position, stream, version, id, type, *rest = row
-        stream_id = self._streams.get(stream) or self._interned("streams", stream)
-        type_id = self._types.get(type) or self._interned("types", type)
-        return (position, stream_id, version, id, type_id, *rest)
+    def _number(self, table: str, name: str) -> int:
+        kept = self._streams if table == "streams" else self._types
+        return kept.get(name) or self._interned(table, name)
 
     def _interned(self, table: str, name: str) -> int:
         kept = self._streams if table == "streams" else self._types

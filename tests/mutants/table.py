@@ -29,8 +29,8 @@ MUTANTS: Final = (
     Mutant(
         "an event of a group is dropped",
         "daemon/store/writer.py",
-        "made = [self._row(row) for row in placing.rows]",
-        "made = [self._row(row) for row in placing.rows[:-1] or placing.rows]",
+        "rows.insert(self._conn, placing.rows, streams",
+        "rows.insert(self._conn, placing.rows[:-1] or placing.rows, streams",
         _CONTRACT + "test_ranges_and_streams_give_just_what_was_asked",
     ),
     Mutant(

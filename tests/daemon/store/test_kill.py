@@ -102,6 +102,45 @@ def test_twelve_kills_lose_nothing_acknowledged(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path / "log.db", seed=20_261_122, kills=12)
 
 
+# Killed as the second statement of a large append begins.
+DYING = """
+import asyncio, os, pathlib, signal, sys
+from daemon.clock import SystemClock
+from daemon.store.sqlite import SqliteStore
+from tests.contract.noted import noted
+
+async def main(path):
+    clock = SystemClock()
+    store = await SqliteStore.open(path, clock)
+    await store.append([noted(clock, value=[0, 0, 0, k]) for k in range(3)])
+    begun = set()
+
+    def die(statement):  # told again for each trigger of the same statement
+        if statement.startswith("INSERT INTO events"):
+            begun.add(statement)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    store._writer._conn.set_trace_callback(die)
+    await store.append([noted(clock, value=[1, 0, 0, k]) for k in range(1_000)])
+
+asyncio.run(main(pathlib.Path(sys.argv[1])))
+"""
+
+
+def test_a_kill_between_the_statements_of_a_large_append_leaves_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    """A large append is many statements and one transaction."""
+    path = tmp_path / "log.db"
+
+    died = subprocess.run([sys.executable, "-c", DYING, str(path)], timeout=60)
+
+    assert died.returncode == -signal.SIGKILL
+    assert appends(path) == {(0, 0, 0): [0, 1, 2]}
+    assert verify(path).ok
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(5))

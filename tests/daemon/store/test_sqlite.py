@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.ports.store import DiskFull, EventRefused, QueueFull, StoreFailed
+from daemon.ports.store import DiskFull, EventRefused, QueueFull, StoreFailed, WrongVersion
 from daemon.store import prepare, rows, sqlite, writer
 from daemon.store.checkpoints import BadCheckpoint, BadKey, read_note, read_public_key
 from daemon.store.driver import has_wal_reset_bug, sqlite3
@@ -559,6 +559,55 @@ async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, clock: Fake
     assert await store.version("large") == 0
     conn.execute("PRAGMA max_page_count = 1000000")
     assert len((await store.append(large, expects={"large": 0})).positions) == 30
+    await store.close()
+    assert verify(store.path).ok
+
+
+async def test_a_disk_that_fills_in_the_middle_of_a_large_append_refuses_all_of_it(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """Its first rows went in well, and its neighbours too; none may stay."""
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    await store.append([noted(clock, "kept")])
+    conn = store._writer._conn
+    [pages] = conn.execute("PRAGMA page_count").fetchone()
+    conn.execute(f"PRAGMA max_page_count = {pages + 40}")
+    statements: list[str] = []
+    conn.set_trace_callback(statements.append)
+    large = [noted(clock, "large", value="x" * 500) for _ in range(1_000)]
+
+    with pytest.raises(DiskFull):
+        await store.append(large)
+
+    conn.set_trace_callback(None)
+    assert len({one for one in statements if one.startswith("INSERT INTO events")}) > 1
+    assert "COMMIT" not in statements
+    conn.execute("PRAGMA max_page_count = 1000000")
+    assert (await store.append(large)).positions == tuple(range(2, 1_002))
+    await store.close()
+    assert verify(store.path).ok
+
+
+async def test_a_refused_append_leaves_a_large_neighbour_whole(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """Rows of a group go in together, whichever append they come from."""
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    large = [noted(clock, f"job/{number % 7}", value=number) for number in range(1_000)]
+
+    outcomes = await asyncio.gather(
+        store.append([noted(clock, "small")], expects={"small": 3}),
+        store.append(large),
+        store.append([noted(clock, "small")], expects={"small": 0}),
+        return_exceptions=True,
+    )
+
+    assert isinstance(outcomes[0], WrongVersion)
+    reader = store.reader()
+    found = {event.id: event.stream for event in reader.read()}
+    reader.close()
+    assert [found[event.id] for event in large] == [event.stream for event in large]
+    assert len(found) == 1_001
     await store.close()
     assert verify(store.path).ok
 
