@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from events.errors import SyncError
 
 SIGNATURE_HEADER = "X-Signature-256"
+# Hashing gives the interpreter away from 2 KiB on (HASHLIB_GIL_MINSIZE), `hmac.digest` always.
+# It takes microseconds, and the event loop waits up to milliseconds for its next turn.
+PIECE_BYTES = 2_047
 
 
 class BadSignature(SyncError):
@@ -21,7 +24,10 @@ class BadSignature(SyncError):
 
 def sign(body: bytes, secret: str) -> str:
     """Return the header's value for a body, as CVAT makes it."""
-    return "sha256=" + hmac.digest(secret.encode(), body, "sha256").hex()
+    made = hmac.new(secret.encode(), digestmod="sha256")
+    for begin in range(0, len(body), PIECE_BYTES):
+        made.update(body[begin : begin + PIECE_BYTES])
+    return "sha256=" + made.hexdigest()
 
 
 def check(body: bytes, header: str | None, secrets: Sequence[str]) -> None:

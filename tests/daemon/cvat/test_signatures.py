@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.cvat.signatures import SIGNATURE_HEADER, BadSignature, check, sign
+from daemon.cvat.signatures import PIECE_BYTES, SIGNATURE_HEADER, BadSignature, check, sign
 
 BODY = b'{"event": "update:job"}'
 
@@ -31,6 +33,16 @@ def test_a_body_with_one_bit_changed_is_refused(body, secret, at):
     check(body, header, [secret])
     with pytest.raises(BadSignature):
         check(bytes(changed) if body else b"\0", header, [secret])
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 1 << 20])
+def test_a_body_of_any_size_is_signed_whole(size: int):
+    """It is hashed piece by piece; a piece left out could be changed by anybody."""
+    body = bytes(range(256)) * (size // 256 + 1)
+
+    made = sign(body[:size], "secret")
+
+    assert made == "sha256=" + hmac.digest(b"secret", body[:size], "sha256").hex()
 
 
 def test_while_a_secret_is_changed_the_old_and_the_new_one_are_accepted():
