@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,8 @@ from yarl import URL
 from daemon.crash import crash
 from daemon.cvat.signatures import SIGNATURE_HEADER
 from daemon.http.front import wire
+from daemon.http.front.answers import NOT_NOW, response
+from daemon.http.front.quick import Quick
 from daemon.http.front.reading import BodyUnread, read_body, server_of
 from daemon.http.front.wire import Answer, Channel, Delivery, Limits
 from daemon.http.guard import Guard
@@ -29,8 +33,6 @@ LINGER_S: Final = 0.5  # how long the rest of a refused body is read and thrown 
 HEAD_BYTES_MAX: Final = 8_190
 GROUP_MAX: Final = 64
 LARGE_BYTES_MIN: Final = 16 * 1024  # a larger body goes at once, so that no frame is large
-RETRY_AFTER_S: Final = 10
-NOT_NOW: Final = Answer(0, 503, "cannot record it now\n")
 
 # RFC 9110, 7.6.1: they are about one connection, not about the request.
 _OF_THE_HOP: Final = (
@@ -64,7 +66,10 @@ async def serve(bound: socket.socket, pair: socket.socket, site: Path, limits: L
     )
     runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
     await runner.setup()
-    guard = Guard(server, connections_max=limits.connections_max, head_s=limits.request_s)
+    quick = Quick(
+        server, front.deliver, bytes_max=limits.body_bytes_max, keepalive_s=limits.keepalive_s
+    )
+    guard = Guard(quick, connections_max=limits.connections_max, head_s=limits.request_s)
     listening = await asyncio.get_running_loop().create_server(guard, sock=bound, backlog=BACKLOG)
     try:
         front.channel.send(wire.READY)
@@ -72,7 +77,7 @@ async def serve(bound: socket.socket, pair: socket.socket, site: Path, limits: L
     finally:
         listening.close()
         await guard.all_spoken(HEADS_S)
-        await runner.cleanup()
+        await asyncio.gather(quick.end(STOP_S), runner.cleanup())
         await front.close()
 
 
@@ -87,7 +92,7 @@ class Front:
         self._limits = limits
         self._numbers = count()
         self._group: list[Delivery] = []  # those of this turn of the loop
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._waiting: dict[int, Callable[[Answer], None]] = {}
         self._gone = False
         self._site = site
         self._others: aiohttp.ClientSession | None = None
@@ -109,27 +114,40 @@ class Front:
             return await self._pass_on(request)
         given = request.headers.get(SIGNATURE_HEADER)
         signature = None if given is None else given.encode("utf-8", "surrogateescape")
-        delivery = Delivery(next(self._numbers), server, request.remote, signature, b"")
+        body, unread = b"", None
         try:
-            delivery.body = await read_body(
+            body = await read_body(
                 request, bytes_max=self._limits.body_bytes_max, seconds=self._limits.request_s
             )
         except BodyUnread as exc:
-            delivery.unread = exc.why
-        return _response(await self._asked(delivery), delivery)
+            unread = exc.why
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.deliver(server, request.remote, signature, body, partial(_settle, answer), unread)
+        return response(await answer, close=unread is not None)
 
-    async def _asked(self, delivery: Delivery) -> Answer:
-        """Return the daemon's answer to a delivery."""
+    def deliver(
+        self,
+        server: str,
+        peer: str | None,
+        signature: bytes | None,
+        body: bytes,
+        told: Callable[[Answer], None],
+        unread: wire.Unread | None = None,
+    ) -> None:
+        """Pass a delivery on to the daemon, together with those of this turn of the loop.
+
+        told  is called with the answer, once
+        """
         if self._gone:
-            return NOT_NOW
+            told(NOT_NOW)
+            return
         if not self._group:
             asyncio.get_running_loop().call_soon(self._send)
-        self._group.append(delivery)
-        if len(self._group) == GROUP_MAX or len(delivery.body) > LARGE_BYTES_MIN:
+        number = next(self._numbers)
+        self._waiting[number] = told
+        self._group.append(Delivery(number, server, peer, signature, body, unread))
+        if len(self._group) == GROUP_MAX or len(body) > LARGE_BYTES_MIN:
             self._send()
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[delivery.number] = answer
-        return await answer
 
     def _send(self) -> None:
         group, self._group = self._group, []
@@ -142,17 +160,17 @@ class Front:
             self.stopping.set()
             return
         for answer in wire.decode_answers(body):
-            waiting = self._waiting.pop(answer.number, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
+            told = self._waiting.pop(answer.number, None)
+            if told is not None:
+                told(answer)
 
     def lost(self) -> None:
         """Answer those who wait: nobody else will."""
         self._gone = True
         self.stopping.set()
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_result(NOT_NOW)
+        waiting, self._waiting = self._waiting, {}
+        for told in waiting.values():
+            told(NOT_NOW)
 
     async def _pass_on(self, request: web.BaseRequest) -> web.StreamResponse:
         """Have the daemon's site answer, piece by piece as it does."""
@@ -253,12 +271,6 @@ def _passed(headers: Any) -> CIMultiDict[str]:
     return passed
 
 
-def _response(answer: Answer, delivery: Delivery) -> web.Response:
-    if answer.status == 204:
-        return web.Response(status=204)
-    response = web.Response(status=answer.status, text=answer.text)
-    if answer.status == 503:
-        response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_S)
-    if delivery.unread:
-        response.force_close()
-    return response
+def _settle(waiting: asyncio.Future[Answer], answer: Answer) -> None:
+    if not waiting.done():  # cancelled by whoever hung up
+        waiting.set_result(answer)

@@ -18,7 +18,7 @@ import structlog
 from config.settings import SERVER_NAME
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
 from daemon.http import desk, listener
-from daemon.http.front import front, reading, wire
+from daemon.http.front import answers, front, reading, wire
 from daemon.http.front.wire import Limits
 from tests.daemon.http.api_client import Served, served
 from tests.daemon.http.conftest import SECRET, Daemon, delivery, here
@@ -161,7 +161,7 @@ async def test_a_front_whose_daemon_is_gone_answers_that_it_cannot_and_ends(tmp_
         await asyncio.wait_for(serving, 10)
 
         assert kinds == [wire.READY, wire.DELIVERIES]
-        assert (answer.status, answer.headers["Retry-After"]) == (503, str(front.RETRY_AFTER_S))
+        assert (answer.status, answer.headers["Retry-After"]) == (503, str(answers.RETRY_AFTER_S))
 
 
 async def test_a_site_that_does_not_answer_is_told_as_such(daemon: Daemon, tmp_path: Path):
