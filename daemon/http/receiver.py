@@ -122,7 +122,8 @@ class Receiver:
         self._bodies = bodies
         self._recent: OrderedDict[Key, _Remembered] = OrderedDict()
         self._lines = log.bind()  # as it is configured now, which costs more than a line
-        self._group: list[Given] = []  # those of this turn of the loop
+        self._gathered: list[_Coming] = []  # while an append is on its way
+        self._appending = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # From when on every delivery is among them; None before the log was read.
         self._remembers_since_us: int | None = None
@@ -148,31 +149,22 @@ class Receiver:
         self._secrets(server)
 
     def take(self, group: Sequence[Given]) -> None:
-        """Have deliveries recorded, those of one turn of the loop together.
+        """Check and read deliveries, and have them recorded: with all that come meanwhile.
 
         They are told UnknownServer, RefusedDelivery (recorded, counted), QueueFull, StoreFailed,
         ProjectionsFailed, or whatever else kept one from the disk.
         """
+        secrets = cache(self._secrets)
         for given in group:
-            if not self._group or len(self._group) == GROUP_MAX:
-                self._group = []
-                self._start(self._take_in(self._group), self._group)
-            self._group.append(given)
+            fact = self._read(given, secrets)
+            coming = None if fact is None else self._look_up(given, fact)
+            if coming is not None:
+                self._put(coming)
 
     async def refused(self, server: str, reason: Reason, exc: SyncError) -> RefusedDelivery:
         """Count a refusal, return what to raise."""
         await self.refusals.count(server, reason)
         return RefusedDelivery(reason, exc)
-
-    async def _take_in(self, group: list[Given]) -> None:
-        """Check, read and append what came in one turn of the loop."""
-        if group is self._group:
-            self._group = []
-        secrets = cache(self._secrets)
-        read = [(given, fact) for given in group if (fact := self._read(given, secrets))]
-        found = [self._look_up(given, fact) for given, fact in read]
-        if coming := [one for one in found if one is not None]:
-            await self._append(coming)
 
     def _read(self, given: Given, secrets: Secrets) -> DeliveryReceived | None:
         """Return what is recorded of a delivery, None where it is refused."""
@@ -213,7 +205,7 @@ class Receiver:
         if key in self._recent:
             self._look_up(given, fact)
         else:
-            await self._append([self._taken(given, fact)])
+            self._put(self._taken(given, fact))
 
     def _may_be_old(self, fact: DeliveryReceived) -> bool:
         """Tell whether a delivery may have come before what is remembered.
@@ -265,6 +257,28 @@ class Receiver:
         self._tasks.add(task)
         task.add_done_callback(ended)
 
+    def _put(self, coming: _Coming) -> None:
+        if not self._gathered:
+            # All that comes in this turn of the loop goes with it.
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._gathered.append(coming)
+
+    def _go_on(self) -> None:
+        """Append what was gathered, unless that can wait for the append on its way."""
+        while self._gathered and (not self._appending or len(self._gathered) >= GROUP_MAX):
+            group, self._gathered = self._gathered[:GROUP_MAX], self._gathered[GROUP_MAX:]
+            self._appending += 1
+            self._start(
+                self._append_group(group), [one for coming in group for one in coming.given]
+            )
+
+    async def _append_group(self, group: list[_Coming]) -> None:
+        try:
+            await self._append(group)
+        finally:
+            self._appending -= 1
+            self._go_on()
+
     async def _append(self, group: list[_Coming]) -> None:
         began_s = self._clock.monotonic_s()
         try:
@@ -279,8 +293,10 @@ class Receiver:
             for coming in group:
                 await self._append([coming])
         else:
+            took_s = self._clock.monotonic_s() - began_s
             self._recorded(group)
-            self._tell(group, appended.positions, self._clock.monotonic_s() - began_s)
+            # Answers are on their way first: whoever waits for them goes on meanwhile.
+            asyncio.get_running_loop().call_soon(self._follow_up, group, appended.positions, took_s)
 
     def _failed(self, group: list[_Coming], exc: BaseException) -> None:
         for coming in group:
@@ -294,6 +310,9 @@ class Receiver:
                 # Who waits, and the body, would be kept for as long as the key is.
                 remembered.coming = None
             coming.on_disk()
+
+    def _follow_up(self, group: list[_Coming], positions: Sequence[int], took_s: float) -> None:
+        """Do what is to be done about deliveries on disk, and nobody waits for."""
         now_us = self._clock.now_us()
         self._bodies.keep(*[Body(now_us, *one.key, one.given[0].body) for one in group])
         for one in group:
@@ -302,6 +321,7 @@ class Receiver:
             except Exception as exc:
                 # It is on disk, and its sender knows so.
                 log.error("delivery_unheard", server=one.key[0], **crash(exc))
+        self._tell(group, positions, took_s)
 
     def _tell(self, group: list[_Coming], positions: Sequence[int], took_s: float) -> None:
         """Log one line for the deliveries of a server in one append."""

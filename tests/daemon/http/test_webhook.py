@@ -190,6 +190,67 @@ async def test_what_came_together_is_written_together(daemon: Daemon):
     assert len(daemon.facts()) == len(daemon.heard) == 100
 
 
+async def test_what_comes_while_an_append_is_on_its_way_is_written_together(start: Start):
+    """An append costs as much as checking several deliveries, and the next one waits anyway."""
+    store = SlowStore()
+    async with start(store) as daemon:
+        await daemon.receiver.recall()
+        appends: list[int] = []
+        store.hear(lambda events, seconds: appends.append(len(events)))
+        bodies = [delivery(id=number) for number in range(1, 201)]
+        first = asyncio.ensure_future(receive(daemon.receiver, bodies[0], sign(bodies[0], SECRET)))
+        await store.asked.wait()
+        later = []
+        for body in bodies[1:11]:
+            later.append(asyncio.ensure_future(receive(daemon.receiver, body, sign(body, SECRET))))
+            await asyncio.sleep(0)
+        store.synced.set()
+        await asyncio.gather(first, *later)
+
+        assert appends == [1, 10]
+
+
+async def test_no_more_is_gathered_than_one_append_takes(start: Start):
+    """A disk that hangs must not keep deliveries from the queue, which is bounded and says so."""
+    store = SlowStore()
+    async with start(store) as daemon:
+        await daemon.receiver.recall()
+        bodies = [delivery(id=number) for number in range(1, 2 * receiver.GROUP_MAX + 11)]
+        waiting = [
+            asyncio.ensure_future(receive(daemon.receiver, body, sign(body, SECRET)))
+            for body in bodies
+        ]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gathered = len(daemon.receiver._gathered)
+        store.synced.set()
+        await asyncio.gather(*waiting)
+
+        assert gathered == 10
+        assert len(daemon.facts()) == len(bodies)
+
+
+async def test_answers_go_out_before_what_nobody_waits_for(daemon: Daemon):
+    """Who waits for an acknowledgement goes on while bodies are kept and lines are written."""
+    order: list[str] = []
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def told(_outcome: bool | BaseException) -> None:
+        order.append("told")
+        loop.call_soon(order.append, "sent")
+
+    def heard(_server: str, _fact: DeliveryReceived) -> None:
+        order.append("heard")
+        done.set()
+
+    daemon.receiver._on_delivery = heard
+    body = delivery()
+    daemon.receiver.take([receiver.Given("main", body, sign(body, SECRET), told)])
+    await done.wait()
+
+    assert order == ["told", "sent", "heard"]
+
+
 async def test_one_line_tells_where_the_deliveries_of_an_append_stand(start: Start):
     """A line for each cost a tenth of an acknowledgement, and did not say which event it was."""
     with structlog.testing.capture_logs() as lines:
