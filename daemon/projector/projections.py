@@ -35,6 +35,13 @@ ASKS_MAX: Final = 256
 FOLLOW_EVERY_S: Final = 0.05
 """How far the tables may stay behind while nobody asks: each step takes turns from the loop."""
 
+FLOOD_EVENTS: Final = 50
+"""So many events in FOLLOW_EVERY_S are a flood. The tables let it go first while nobody asks: who
+waits for an acknowledgement would wait twice as long."""
+
+FLOOD_LOOKS_MAX: Final = 100
+"""So often they do, 5 s in all."""
+
 STUCK_S: Final = 5.0
 """Between two tries while the disk does not take them."""
 
@@ -100,7 +107,9 @@ class KeptProjections:
     async def follow(self) -> None:
         position = 0
         while True:
-            request = Ask(_nothing, await self._store.wait_beyond(position))
+            await self._store.wait_beyond(position)
+            await self._give_way(position)
+            request = Ask(_nothing, await self._store.head())
             self._projector.put(request)
             try:
                 await asyncio.wrap_future(request.future)
@@ -109,6 +118,14 @@ class KeptProjections:
                 await asyncio.sleep(STUCK_S)
                 continue
             position = request.upto
+            await asyncio.sleep(FOLLOW_EVERY_S)
+
+    async def _give_way(self, position: int) -> None:
+        """Wait for the end of a flood of appends, for a limited time."""
+        for _ in range(FLOOD_LOOKS_MAX):
+            before, position = position, await self._store.head()
+            if position - before < FLOOD_EVENTS:
+                return
             await asyncio.sleep(FOLLOW_EVERY_S)
 
     async def rebuild(

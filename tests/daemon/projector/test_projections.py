@@ -149,6 +149,46 @@ async def test_following_keeps_the_tables_near_the_head(
     await projections.close()
 
 
+class FloodedStore(MemoryStore):
+    """A store to which something is appended whenever somebody looks, so many times."""
+
+    left = 10
+
+    async def head(self) -> int:
+        if self.left:
+            self.left -= 1
+            await refuse(self, "a")
+        return await super().head()
+
+
+@pytest.mark.parametrize(("looks_max", "left"), [(20, 0), (4, 5)])
+async def test_following_lets_a_flood_of_appends_go_first_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, looks_max: int, left: int
+) -> None:
+    """Folding takes turns from acknowledgements; but tables that nobody brings on tell nothing."""
+    monkeypatch.setattr(followed, "FOLLOW_EVERY_S", 0)
+    monkeypatch.setattr(followed, "FLOOD_EVENTS", 1)
+    monkeypatch.setattr(followed, "FLOOD_LOOKS_MAX", looks_max)
+    store = FloodedStore(CLOCK)
+    loop, folded, found = asyncio.get_running_loop(), asyncio.Event(), []
+
+    def tell(_tables: Tables, _at: Recorded, _fact: Fact) -> None:
+        found.append(store.left)
+        loop.call_soon_threadsafe(folded.set)
+
+    telling = Fold(name="telling", revision=1, tables=(), handlers={Fact: tell})
+    projections = await make("memory", store, (*FOLDS, telling), tmp_path)
+    following = asyncio.create_task(projections.follow())
+    await refuse(store, "a")
+    await folded.wait()
+    following.cancel()
+    await asyncio.wait({following})
+    await projections.close()
+    await store.close()
+
+    assert found[0] == left
+
+
 async def test_following_goes_on_when_the_disk_takes_the_tables_again(
     store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
