@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable
 from typing import Final
 
 COLLECT_EVERY: Final = 10_000  # new objects; Python's own is 700
+TURN_S: Final = 0.001  # Python's own is 0.005
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -28,3 +30,12 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
+
+
+def take_short_turns() -> None:
+    """Let no thread keep the interpreter for long while another one waits for it.
+
+    A small commit asks for its turn three times and the event loop twice for each group of
+    deliveries, so that a thread that folds made them wait for 25 ms with Python's own turns.
+    """
+    sys.setswitchinterval(TURN_S)

@@ -30,7 +30,7 @@ from daemon.http.health import Readyz, healthz
 from daemon.http.receiver import Receiver
 from daemon.http.requests import Requests
 from daemon.http.webhook import NO_SERVER, PATH
-from daemon.loops import collect_seldom
+from daemon.loops import collect_seldom, take_short_turns
 from daemon.metrics import Metrics
 from events.errors import SyncError
 
@@ -86,6 +86,7 @@ async def listening(app: App, start: StartFront | None = None) -> AsyncIterator[
     )
     await receiver.recall()
     collect_seldom()
+    take_short_turns()
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
         requests = Requests(Metrics())

@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from config.settings import SERVER_NAME
+from daemon import loops
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
 from daemon.http import desk, listener
 from daemon.http.front import answers, front, reading, wire
@@ -75,6 +76,19 @@ async def test_deliveries_and_other_requests_come_through_a_process_of_its_own(t
         assert health.status == 200
         assert await daemon.app.store.head() == 2
     assert (len(running), fronts()) == (1, [])
+
+
+async def test_a_daemon_that_serves_takes_short_turns(tmp_path: Path):
+    """A commit asks for the interpreter several times, and a fold would keep it for 5 ms each."""
+    before_s = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(0.005)
+        async with served(tmp_path, SERVER):
+            during_s = sys.getswitchinterval()
+    finally:
+        sys.setswitchinterval(before_s)
+
+    assert during_s == pytest.approx(loops.TURN_S)
 
 
 async def test_a_front_that_dies_is_replaced_and_connections_wait_for_it(
