@@ -113,7 +113,7 @@ class RemovedRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return {name: position for position, name, _ in self.edits if position != UNTOUCHED}
 
 
-class AuthorRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AuthorRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Who made what one observation recorded; `learned` from a delivery that came later."""
 
     server: str
@@ -126,7 +126,7 @@ class AuthorRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     learned: tuple[str, ...] = ()
 
 
-class NamelessRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NamelessRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An observation that no author is known of, by the date at its end."""
 
     server: str

@@ -89,38 +89,22 @@ def observed(tables: Tables, at: Recorded, fact: ObservedOutline) -> None:
 def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: ObservedOutline) -> int:
     """Write down who it was; return where the observation ends if nobody knows, else 0."""
     since_us, until_us = date_us(fact.since or ""), date_us(fact.updated_date)
-    author = AuthorRow(
-        server=row.server,
-        job=row.job,
-        position=at.position,
-        since_us=since_us,
-        until_us=until_us,
-        actor=at.actor,
-        evidence=at.evidence,
-    )
-    tables.put(AUTHORS, author)
-    is_nameless = author.evidence == "unknown" and since_us > 0
-    if is_nameless:
-        tables.put(NAMELESS, _nameless(author))
-    source = source_of(tables, row.server, row.project)
+    server, job, position, evidence = row.server, row.job, at.position, at.evidence
+    author = AuthorRow(server, job, position, since_us, until_us, at.actor, evidence)
+    tables.put_all(AUTHORS, {(server, job, position): author})
+    source = source_of(tables, server, row.project)
     if until_us > source.changed_us:
         tables.put(SOURCES, _replace(source, changed_us=until_us))
-    return until_us if is_nameless else 0
+    if evidence != "unknown" or since_us == 0:
+        return 0
+    nameless = NamelessRow(server, job, until_us, position, since_us)
+    tables.put_all(NAMELESS, {(server, job, until_us, position): nameless})
+    return until_us
 
 
 def _highest_id(row: JobRow, removed: Iterable[Key]) -> int:
     highest: int = max([row.removed_id, *[key[-1] for key in removed]])
     return highest
-
-
-def _nameless(author: AuthorRow) -> NamelessRow:
-    return NamelessRow(
-        server=author.server,
-        job=author.job,
-        until_us=author.until_us,
-        position=author.position,
-        since_us=author.since_us,
-    )
 
 
 # Many annotations in one step: an observation names each at most once. A spelled value is a view of
@@ -195,5 +179,5 @@ def learned(tables: Tables, at: Recorded, fact: ActorLearned) -> None:
     author = tables.get(AUTHORS, *job_of(at.stream), fact.position)
     assert author is not None, f"{at.stream} observed nothing at {fact.position}"
     tables.put(AUTHORS, _replace(author, learned=fact.actors))
-    tables.delete(NAMELESS, *NAMELESS.key_of(_nameless(author)))
+    tables.delete(NAMELESS, author.server, author.job, author.until_us, author.position)
     tables.delete(LATE, author.server, author.job, author.position)
