@@ -32,6 +32,7 @@ from daemon.http.requests import Requests
 from daemon.http.webhook import NO_SERVER, PATH
 from daemon.loops import collect_seldom, take_short_turns
 from daemon.metrics import Metrics
+from daemon.store.driver import bind_directly
 from events.errors import SyncError
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ async def listening(app: App, start: StartFront | None = None) -> AsyncIterator[
     await receiver.recall()
     collect_seldom()
     take_short_turns()
+    bind_directly()
     flushing = asyncio.create_task(receiver.refusals.flush_now_and_then(), name="refusals")
     try:
         requests = Requests(Metrics())
