@@ -51,6 +51,9 @@ async def serve(bound: socket.socket, pair: socket.socket, site: Path, limits: L
     """
     front = Front(site, limits)
     await front.channel.join(pair)
+    loop = asyncio.get_running_loop()
+    handler_before = loop.get_exception_handler()
+    loop.set_exception_handler(front.failed)
     server = web.Server(
         front.handle,
         access_log=None,
@@ -70,7 +73,7 @@ async def serve(bound: socket.socket, pair: socket.socket, site: Path, limits: L
         server, front.deliver, bytes_max=limits.body_bytes_max, keepalive_s=limits.keepalive_s
     )
     guard = Guard(quick, connections_max=limits.connections_max, head_s=limits.request_s)
-    listening = await asyncio.get_running_loop().create_server(guard, sock=bound, backlog=BACKLOG)
+    listening = await loop.create_server(guard, sock=bound, backlog=BACKLOG)
     try:
         front.channel.send(wire.READY)
         await front.stopping.wait()
@@ -79,6 +82,7 @@ async def serve(bound: socket.socket, pair: socket.socket, site: Path, limits: L
         await guard.all_spoken(HEADS_S)
         await asyncio.gather(quick.end(STOP_S), runner.cleanup())
         await front.close()
+        loop.set_exception_handler(handler_before)
 
 
 class Front:
@@ -163,6 +167,12 @@ class Front:
             told = self._waiting.pop(answer.number, None)
             if told is not None:
                 told(answer)
+
+    def failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tell the daemon of a mistake of ours that nobody caught; its connection is closed."""
+        exc = context.get("exception")
+        told = crash(exc) if exc else {"error": context["message"], "where": ""}
+        self.channel.send(wire.FAILED, told)
 
     def lost(self) -> None:
         """Answer those who wait: nobody else will."""

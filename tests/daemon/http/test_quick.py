@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import aiohttp
 import pytest
 import structlog
 from aiohttp import web
@@ -505,3 +506,26 @@ async def test_both_spellings_of_an_answer_are_alike(answer: Answer):
 async def connected(daemon: Daemon) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Open a connection."""
     return await asyncio.open_connection("127.0.0.1", int(daemon.address.split(":")[2]))
+
+
+async def test_a_mistake_of_ours_closes_one_connection_and_is_told_without_words_of_the_body(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a loop writes by itself about an exception quotes it, and it may hold anything."""
+    words = "ann@example.com"
+
+    def mistaken(came: bytes, *, bytes_max: int) -> None:
+        raise KeyError(words)
+
+    with structlog.testing.capture_logs() as lines:
+        with monkeypatch.context() as patched:
+            patched.setattr(quick, "seen", mistaken)
+            with pytest.raises(aiohttp.ServerDisconnectedError):
+                await daemon.post(delivery(id=1))
+        answer = await daemon.post(delivery(id=2))
+
+    assert answer.status == 204
+    (line,) = [line for line in lines if line["log_level"] == "error"]
+    assert (line["event"], line["error"]) == ("front_failed", "KeyError")
+    assert "mistaken" in line["where"]
+    assert words not in str(lines)
