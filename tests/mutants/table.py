@@ -48,6 +48,29 @@ MUTANTS: Final = (
         _CONTRACT + "test_ranges_and_streams_give_just_what_was_asked",
     ),
     Mutant(
+        "what only looks like a stored value is taken for one",
+        "events/registry.py",
+        "if schema != entry.schema or canonical.may_be_literal(payload):",
+        "if schema != entry.schema:",
+        "tests/events/test_registry.py::"
+        "test_an_outline_leaves_spelled_what_reads_back_as_the_fact[boxes3]",
+    ),
+    Mutant(
+        "an edit of one facet takes the others' away",
+        "projections/facets.py",
+        "return (*[held for held in edits if held[1] != name], edit)",
+        "return (edit,)",
+        "tests/projections/test_facets.py::"
+        "test_edits_lead_to_the_last_state_and_name_who_touched_each_facet",
+    ),
+    Mutant(
+        "a request that says a thing twice goes the short way",
+        "daemon/http/front/quick.py",
+        "if len(named) < len(fields) or ",
+        "if ",
+        "tests/daemon/http/test_quick.py::test_what_leaves_a_doubt_is_not_taken[two signatures]",
+    ),
+    Mutant(
         "expected versions are not looked at",
         "daemon/store/placing.py",
         "(actual := self._version(stream)) != expected",

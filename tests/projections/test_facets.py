@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -57,9 +57,23 @@ def in_order(annotation: Annotation) -> Annotation:
     return msgspec.structs.replace(annotation, attributes=attributes)
 
 
-@given(st.lists(SHAPES, min_size=1, max_size=6))
-def test_edits_lead_to_the_last_state_and_name_who_touched_each_facet(states: list[Shape]) -> None:
+# Most saves change one facet of a box, and then perhaps another one.
+STEPS = st.tuples(st.sampled_from(["label", "points", "occluded", "attributes", "all"]), SHAPES)
+
+
+def after(state: Shape, member: str, other: Shape) -> Shape:
+    """Return a state with one member, or all, of another one."""
+    if member == "all":
+        return other
+    return msgspec.structs.replace(state, **{member: getattr(other, member)})
+
+
+@given(SHAPES, st.lists(STEPS, max_size=6))
+def test_edits_lead_to_the_last_state_and_name_who_touched_each_facet(
+    first: Shape, steps: list[tuple[str, Shape]]
+) -> None:
     """Rows are written far more often than read: they are put together when somebody looks."""
+    states = list(accumulate(steps, lambda state, step: after(state, *step), initial=first))
     edits: tuple[Edit, ...] = ()
     touched: dict[str, int] = {}
     for position, (old, new) in enumerate(pairwise(states), 1):
