@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from events.annotations import (
     Annotation,
@@ -37,14 +38,19 @@ class UnknownLabel(SyncError):
     """
 
 
+# What our tables can hold; a server's own columns are smaller.
+_Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Frame = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _Value(msgspec.Struct):
     spec_id: int
     value: Any
 
 
 class _Tag(msgspec.Struct):
-    id: int
-    frame: int
+    id: _Id
+    frame: _Frame
     label_id: int
     group: int | None = None
     source: str | None = None
@@ -63,7 +69,7 @@ class _Shape(_Tag):
 
 
 class _Keyframe(msgspec.Struct):
-    frame: int
+    frame: _Frame
     type: str = ""
     points: list[float] = []
     rotation: float = 0.0

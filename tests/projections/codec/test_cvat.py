@@ -89,8 +89,11 @@ def test_what_the_schema_does_not_know_asks_for_another_read(item: dict[str, Any
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"{", b'{"tags": {}}', b'{"tags": [{"id": "x"}]}', b"\xff", b"[" * 100_000,
-     b'{"shapes": [{"id": 1, "frame": 0, "label_id": 1, "points": [1e400]}]}'],
-    ids=range(8),
+     b'{"shapes": [{"id": 1, "frame": 0, "label_id": 1, "points": [1e400]}]}',
+     b'{"tags": [{"id": 9223372036854775808, "frame": 0, "label_id": 1}]}',
+     b'{"tags": [{"id": -1, "frame": 0, "label_id": 1}]}',
+     b'{"tags": [{"id": 1, "frame": 9223372036854775808, "label_id": 1}]}'],
+    ids=range(11),
 )  # fmt: skip
 def test_a_body_that_is_not_cvats_is_one_error(body: bytes) -> None:
     """The last good state stands."""
