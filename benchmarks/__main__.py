@@ -14,11 +14,17 @@ import sys
 
 from benchmarks import ack, append, command, fold, growth, rebuild, size, sync
 from benchmarks.pairs import Figure
+from daemon.loops import collect_seldom, take_short_turns
+from daemon.store.driver import bind_directly
 
 MEASURES = (append, fold, rebuild, size, ack, growth, sync, command)
 
 
 async def main(*, quick: bool) -> None:
+    # As in a serving daemon. It is the process's, so the limits have it too.
+    collect_seldom()
+    take_short_turns()
+    bind_directly()
     found: dict[str, Figure] = {}
     for module in MEASURES:
         for name, figure in (await module.measure(quick=quick)).items():
