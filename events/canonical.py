@@ -26,8 +26,11 @@ DEPTH_MAX: Final = 200  # orjson itself refuses 255; our wrappers need a few lev
 INTEGER_DIGITS_MAX: Final = 4_000  # under CPython's own limit for int ↔ text
 
 # Other types than JSON's are refused, not guessed at: a dataclass or a date has no one spelling.
+# orjson takes 4 KiB at least, and what it does not need stays with its bytes as long as they live.
+# To cut a last newline off copies them into as many as they are, which costs the least.
 _STRICT: Final = (
-    orjson.OPT_SORT_KEYS
+    orjson.OPT_APPEND_NEWLINE
+    | orjson.OPT_SORT_KEYS
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
     | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -51,7 +54,7 @@ def canonical(value: object) -> bytes:
     values deeper than DEPTH_MAX.
     """
     try:
-        spelled = orjson.dumps(value, option=_STRICT)
+        spelled = orjson.dumps(value, option=_STRICT)[:-1]
     except TypeError:  # orjson.JSONEncodeError: a big integer, or truly not JSON
         return _carefully(value)
     # orjson turns NaN into null without a word, so a null may have been a number;
@@ -98,7 +101,7 @@ def is_marked(spelled: bytes) -> bool:
 
 def _carefully(value: object) -> bytes:
     try:
-        return orjson.dumps(_marked(value, 0), option=_STRICT)
+        return orjson.dumps(_marked(value, 0), option=_STRICT)[:-1]
     except (TypeError, ValueError) as exc:
         raise NotCanonical(
             "the value cannot be spelled in canonical JSON",

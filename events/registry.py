@@ -30,7 +30,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     """
 
 
-class Encoded(NamedTuple):
+class Encoded(msgspec.Struct, frozen=True, gc=False):
     """A fact as it goes into the log."""
 
     type: str
@@ -137,10 +137,7 @@ def encode(fact: Fact) -> Encoded:
         raise canonical.NotCanonical(
             "a field holds what cannot be written", type=name, reason=str(exc)
         ) from exc
-    spelled = canonical.canonical(fields)
-    # orjson takes 4 KiB at least, and what it does not need stays with the bytes as long as they
-    # live. The queue of appends is bounded by the lengths of its payloads, so those must be true.
-    return Encoded(name, schema, bytes(memoryview(spelled)))
+    return Encoded(name, schema, canonical.canonical(fields))
 
 
 def decode(name: str, schema: int, payload: bytes, *, blob: Blob | None = None) -> Fact:

@@ -94,9 +94,9 @@ def sent(decision: Decision) -> Iterator[bytes]:
     """Spell a decision for the process that asked."""
     yield _encode(dict(decision.expects))
     for draft in decision.drafts:
-        type, schema, payload = registry.encode(draft.fact)
+        one = registry.encode(draft.fact)
         who = (draft.actor, draft.evidence, draft.occurred_at)
-        yield _encode(Spelled(draft.stream, type, schema, *who, payload))
+        yield _encode(Spelled(draft.stream, one.type, one.schema, *who, one.payload))
 
 
 async def _draft(one: Spelled) -> Draft:
