@@ -46,8 +46,7 @@ class Job:
         added: list[Shape] = []
         changed: list[Change] = []
         removed: list[Shape] = []
-        untouched = list(self._shapes)
-        self._random.shuffle(untouched)
+        untouched = self._random.sample(list(self._shapes), CHANGES_AN_EVENT)
         for nth in range(CHANGES_AN_EVENT):
             match SHARES[nth % len(SHARES)]:
                 case "add":

@@ -16,6 +16,7 @@ EVIDENCE: Final[frozenset[str]] = frozenset(get_args(Evidence))
 Codec = Literal["json", "json+zlib"]
 
 ID_BYTES: Final = 16
+STREAM_BYTES_MAX: Final = 512
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ FORMAT: Final = 1  # user_version; a file with another one is not ours to go on 
 
 _CACHE_KIB: Final = 16_384
 _PAGES_PER_CHECKPOINT: Final = 4_000
+_LOOK_AGAIN_S: Final = 0.002
+_SQLITE_BUSY: Final = 5
 _SIDE_FILES: Final = ("", "-wal", "-shm")
 
 
@@ -93,7 +96,7 @@ def set_aside(path: Path) -> Path:
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     """Commit at the end, or roll everything back. Raises ProjectionsStuck as `disk_errors`."""
     with disk_errors():
-        conn.execute("BEGIN IMMEDIATE")
+        begin(conn)
         try:
             yield
             conn.execute("COMMIT")
@@ -101,6 +104,26 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise
+
+
+def begin(conn: sqlite3.Connection) -> None:
+    """Begin to write, as soon as nobody else does.
+
+    SQLite waits too, but looks again after up to 100 ms: longer than most batches take to write.
+    """
+    until_s = time.monotonic() + BUSY_MS / 1000
+    conn.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+                break
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != _SQLITE_BUSY or time.monotonic() > until_s:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
+    finally:
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Final
 
 from daemon.ports.store import LogReader
 from daemon.projector.batch import fold_batch, no_garbage_collection
-from daemon.projector.file import disk_errors, open_temporary
+from daemon.projector.file import begin, disk_errors, open_temporary
 from daemon.projector.pointers import Pointer
 from daemon.projector.tables import SqliteTables, create
 from daemon.projector.writer import Writer
@@ -96,7 +96,7 @@ class SqliteShelf:
             self.settle()
             # Nobody can write who still reads a state that somebody else wrote on from.
             self.tables.finish_readings()
-            self._conn.execute("BEGIN IMMEDIATE")
+            begin(self._conn)
 
     def _write_behind(self, last: Recorded) -> bool:
         """Hand a large batch over; False: it is small, or partly written already."""

@@ -31,6 +31,8 @@ thread that is folding gives it back after milliseconds: few statements are no m
 Statement = tuple[str, Sequence[Sequence[Any]]]
 """SQL, and the values for each time that it is to run."""
 
+NOTHING: Final[Mapping[Key, Any]] = {}
+
 _UNKNOWN: Final = object()
 
 
@@ -62,8 +64,8 @@ class StoredTable(Generic[Row]):
         self._text = RowText(table.row)
         self._sql = Statements(name, table.key)
         # None in these: there is no such row.
-        self._dirty: dict[Key, Row | None] = {}
-        self._stored: dict[Key, Row | None] = {}
+        self._met: dict[Key, Row | None] = {}
+        self._dirty: dict[Key, Row | None] = {}  # Those of them that SQLite does not have so.
         self._row_bytes = 0  # Of the rows read or written last, on the average.
         self._asked = False  # Nobody asks for rows of a history one by one: none is kept.
         self._on_the_way = False  # Some rows that are called stored are only being written.
@@ -75,30 +77,24 @@ class StoredTable(Generic[Row]):
         return len(self._dirty)
 
     def get(self, key: Key) -> Row | None:
-        row: Any = self._met(key)
-        if row is _UNKNOWN:
-            row = self._read(key)
-        return row  # type: ignore[no-any-return]
+        row: Any = self._met.get(key, _UNKNOWN)
+        return self._read(key) if row is _UNKNOWN else row
 
     def get_all(self, keys: Collection[Key]) -> list[Row | None]:
-        rows: list[Any] = []
-        for key in keys:
-            row = self._dirty.get(key, _UNKNOWN)
-            if row is _UNKNOWN:
-                row = self._stored.get(key, _UNKNOWN)
-            rows.append(self._read(key) if row is _UNKNOWN else row)
-        return rows
+        rows = list(map(self._met.get, keys))
+        return rows if all(rows) else [self.get(key) for key in keys]
 
     def put(self, row: Row) -> None:
-        self._dirty[self._table.key_of(row)] = row
+        key = self._table.key_of(row)
+        self._met[key] = self._dirty[key] = row
 
     def put_all(self, rows: Mapping[Key, Row]) -> None:
+        self._met.update(rows)
         self._dirty.update(rows)
 
     def delete(self, key: Key) -> None:
-        if self._stored.get(key, _UNKNOWN) is None and key not in self._dirty:
-            return  # It was looked for, and is not there.
-        self._dirty[key] = None
+        if self._met.get(key, _UNKNOWN) is not None:  # None: it is known that it is not there.
+            self._met[key] = self._dirty[key] = None
 
     def scan(self, prefix: Key, start: Key) -> Iterator[Row]:
         if self._on_the_way:
@@ -112,7 +108,7 @@ class StoredTable(Generic[Row]):
         try:
             while (found := reading.next()) is not None:
                 # As in memory: what was changed or deleted since the scan began shows.
-                row: Any = self._met(found[:-1])
+                row: Any = self._met.get(found[:-1], _UNKNOWN)
                 if row is _UNKNOWN:
                     row = self._text.read(found[-1])
                 if row is not None:
@@ -144,13 +140,13 @@ class StoredTable(Generic[Row]):
     def sent(self, *, on_the_way: bool) -> None:
         """Count what was spelled as stored: it is, or will be."""
         self._on_the_way = on_the_way
-        self._keep(self._dirty)
-        self._dirty = {}
+        written, self._dirty = self._dirty, {}
+        self._let_go(but=written)
 
     def settled(self) -> None:
         """Hear that nothing is on the way any more."""
         self._on_the_way = False
-        self._keep({})
+        self._let_go()
 
     def finish_readings(self) -> None:
         """Read what running scans have before them into memory."""
@@ -167,12 +163,8 @@ class StoredTable(Generic[Row]):
     def forget(self) -> None:
         """Drop what was not committed, and all that was known."""
         self._dirty = {}
+        self._met = {}
         self._on_the_way = False
-        self._stored.clear()
-
-    def _met(self, key: Key) -> Row | object | None:
-        row = self._dirty.get(key, _UNKNOWN)
-        return self._stored.get(key, _UNKNOWN) if row is _UNKNOWN else row
 
     def _read(self, key: Key) -> Row | None:
         found = self._conn.execute(self._sql.get, key).fetchone()
@@ -180,24 +172,25 @@ class StoredTable(Generic[Row]):
         if found is not None:
             self._row_bytes = max(self._row_bytes, len(found[0]))
         self._asked = True
-        self._keep({key: row})
+        self._let_go()
+        self._met[key] = row
         return row
 
     def trim(self) -> None:
         """Keep little of what was met, now that the tables are up to the log."""
-        if not (self._readings or self._on_the_way) and self._known_bytes() > FOLLOWING_BYTES_MAX:
-            self._stored.clear()
+        self._let_go(FOLLOWING_BYTES_MAX)
 
-    def _known_bytes(self) -> int:
-        return len(self._stored) * (self._row_bytes + ENTRY_BYTES)
-
-    def _keep(self, rows: Mapping[Key, Row | None]) -> None:
-        """Keep rows as they are stored, in place of all that were met before where it is much."""
-        is_much = not self._asked or self._known_bytes() > KNOWN_BYTES_MAX
-        if is_much and not (self._readings or self._on_the_way):
-            self._stored.clear()
-            rows = rows if self._asked else {}
-        self._stored.update(rows)
+    def _let_go(
+        self, bytes_max: int = KNOWN_BYTES_MAX, *, but: Mapping[Key, Row | None] = NOTHING
+    ) -> None:
+        """Forget what was met where it is much, but for some rows and those that are only here."""
+        if self._readings or self._on_the_way:
+            return
+        clean_bytes = (len(self._met) - len(self._dirty)) * (self._row_bytes + ENTRY_BYTES)
+        if not self._asked:
+            self._met = dict(self._dirty)
+        elif clean_bytes > bytes_max:
+            self._met = {**but, **self._dirty}
 
 
 @dataclass

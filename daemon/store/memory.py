@@ -22,8 +22,9 @@ from daemon.ports.store import (
     StoreCondition,
 )
 from daemon.store.follow import Followers
+from daemon.store.packing import Packed, fact_of, outline_of, unpack
 from daemon.store.placing import Head, Known, Placing
-from daemon.store.prepare import Packed, fact_of, outline_of, prepare, unpack
+from daemon.store.prepare import prepare
 from daemon.store.rows import recorded_from
 from events.envelope import NewEvent, Recorded
 from events.registry import Fact

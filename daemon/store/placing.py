@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from daemon.ports.store import Appended, IdReused, WrongVersion
-from daemon.store.prepare import Batch, Packed, Prepared
+from daemon.store.packing import Packed
+from daemon.store.prepare import Batch, Prepared
 from events.envelope import Codec, Evidence, leaf_hash
 
 

@@ -1,37 +1,27 @@
-"""From a new event to the bytes that will be stored: checked, encoded, lifted, compressed."""
+"""From new events to what will be stored of them: checked, encoded, lifted, compressed."""
 
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from daemon.ports.store import EventRefused
+from daemon.store.packing import COMPRESS_BYTES_MIN, PAYLOAD_BYTES_MAX, Packed, pack
 from events import blobs, registry
-from events.envelope import EVIDENCE, ID_BYTES, Codec, NewEvent, Recorded
-from events.errors import SyncError
-from events.registry import Fact
+from events.envelope import EVIDENCE, ID_BYTES, STREAM_BYTES_MAX, Codec, NewEvent
 
-STREAM_BYTES_MAX: Final = 512
 ACTOR_BYTES_MAX: Final = 512
 EVENTS_PER_APPEND_MAX: Final = 100_000
-PAYLOAD_BYTES_MAX: Final = 64 * 2**20
 APPEND_BYTES_MAX: Final = 256 * 2**20
-COMPRESS_BYTES_MIN: Final = 1024  # below, zlib saves less than it costs
-ZLIB_LEVEL: Final = 1
 
 # Past these an append is prepared in a thread: the loop answers webhooks meanwhile.
 INLINE_EVENTS_MAX: Final = 64
 INLINE_BYTES_MAX: Final = 64 * 1024
 
 _TIME_MIN, _TIME_MAX = -(2**62), 2**62
-
-
-class UnreadablePayload(SyncError):
-    """Stored bytes cannot be turned back into what was written."""
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
@@ -42,13 +32,6 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     schema: int
     codec: Codec
     payload: bytes
-
-
-class Packed(NamedTuple):
-    """Bytes as they are stored."""
-
-    codec: Codec
-    stored: bytes
 
 
 class Batch(NamedTuple):
@@ -72,46 +55,6 @@ async def prepare(events: Sequence[NewEvent], expects: Mapping[str, int], salt: 
     if _bytes(encoded) > INLINE_BYTES_MAX:
         return await asyncio.to_thread(_packed, encoded, expects, salt)
     return _packed(encoded, expects, salt)
-
-
-def pack(spelled: bytes) -> Packed:
-    """Compress bytes where that makes them smaller."""
-    if len(spelled) > COMPRESS_BYTES_MIN:
-        packed = zlib.compress(spelled, ZLIB_LEVEL)
-        if len(packed) < len(spelled):
-            return Packed("json+zlib", packed)
-    return Packed("json", spelled)
-
-
-def unpack(codec: str, stored: bytes) -> bytes:
-    """Undo `pack`, within PAYLOAD_BYTES_MAX. Raises UnreadablePayload."""
-    if codec == "json":
-        return stored
-    if codec != "json+zlib":
-        raise UnreadablePayload("stored in a codec that this release does not know", codec=codec)
-    inflate = zlib.decompressobj()
-    try:
-        spelled = inflate.decompress(stored, PAYLOAD_BYTES_MAX + 1)
-    except zlib.error as exc:
-        raise UnreadablePayload("compressed bytes are damaged", reason=str(exc)) from exc
-    if not inflate.eof or inflate.unused_data:
-        raise UnreadablePayload("compressed bytes do not end where they should")
-    return spelled
-
-
-def fact_of(recorded: Recorded, blob: Callable[[str], object]) -> Fact:
-    """Turn a stored row into its fact; `blob` gives the value that was stored under a name."""
-    return registry.decode(recorded.type, recorded.schema, _unpacked(recorded), blob=blob)
-
-
-def outline_of(recorded: Recorded, blob: Callable[[str], object]) -> Fact:
-    """Turn a stored row into its fact as folds read it."""
-    return registry.decode_outline(recorded.type, recorded.schema, _unpacked(recorded), blob=blob)
-
-
-def _unpacked(recorded: Recorded) -> bytes:
-    payload, codec = recorded.payload, recorded.codec
-    return payload if codec == "json" else unpack(codec, payload)
 
 
 def _encoded(events: Sequence[NewEvent]) -> list[Prepared]:

@@ -14,8 +14,8 @@ import orjson
 from daemon.ports.store import StoreClosed
 from daemon.store import rows
 from daemon.store.driver import number, open_reader, reading
-from daemon.store.prepare import STREAM_BYTES_MAX, UnreadablePayload, fact_of, outline_of, unpack
-from events.envelope import Recorded
+from daemon.store.packing import UnreadablePayload, fact_of, outline_of, unpack
+from events.envelope import STREAM_BYTES_MAX, Recorded
 from events.registry import Fact
 
 # A batch is read whole and the statement ended, so that a slow consumer

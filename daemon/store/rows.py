@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from daemon.store.driver import sqlite3
-from daemon.store.placing import Row
 from daemon.store.schema import TABLES
 from events.envelope import Recorded
+
+if TYPE_CHECKING:
+    from daemon.store.placing import Row
 
 NAMES_KEPT_MAX: Final = 100_000
 

@@ -19,7 +19,7 @@ import orjson
 from daemon.store import checkpoints, rows, schema
 from daemon.store.checkpoints import BadCheckpoint, Checkpoint
 from daemon.store.driver import number, open_reader, reading, sqlite3
-from daemon.store.prepare import UnreadablePayload, unpack
+from daemon.store.packing import UnreadablePayload, unpack
 from daemon.store.schema import SeenFurther
 from events import canonical, registry
 from events.blobs import blob_name

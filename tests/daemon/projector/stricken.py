@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from daemon.projector import apart
+from daemon.projector import share
 
 GATE = "gate"
 """Name of a named pipe beside the projections: work waits until somebody has written to it."""
@@ -16,7 +16,7 @@ GATE = "gate"
 def killed_once(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Die after the first batch, but go on where somebody died before."""
     died = Path(f"{os.fsdecode(parts[1])}.died")
-    for piece in apart.work(parts):
+    for piece in share.work(parts):
         yield piece
         if not died.exists():
             died.touch()
@@ -25,13 +25,13 @@ def killed_once(parts: Sequence[bytes]) -> Iterator[bytes]:
 
 def killed(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Die after the first batch."""
-    yield next(apart.work(parts))
+    yield next(share.work(parts))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def held(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Wait at the gate after the first batch of the jobs."""
-    pieces = apart.work(parts)
+    pieces = share.work(parts)
     yield next(pieces)
     if b"jobs" in parts[2]:
         Path(os.fsdecode(parts[1])).with_name(GATE).read_bytes()
@@ -40,6 +40,6 @@ def held(parts: Sequence[bytes]) -> Iterator[bytes]:
 
 def orphaned(parts: Sequence[bytes]) -> Iterator[bytes]:
     """Kill the daemon after the first batch, and wait for the end."""
-    yield next(apart.work(parts))
+    yield next(share.work(parts))
     os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -17,7 +18,7 @@ from structlog.testing import capture_logs
 from benchmarks.changes import saves
 from daemon.pool import TRIES, Pool, WorkFailed
 from daemon.ports.projections import Rebuilt
-from daemon.projector import SqliteProjections, apart, batch
+from daemon.projector import SqliteProjections, apart, batch, share
 from daemon.projector.file import TablesDamaged
 from daemon.projector.rows import DamagedRow
 from daemon.store.driver import sqlite3
@@ -160,19 +161,29 @@ async def test_processes_that_are_killed_again_and_again_are_told_to_who_waits(
     assert dump(tmp_path / "apart.db") == await in_place(tmp_path / "place.db", store)
 
 
+def test_a_process_that_folds_starts_without_an_event_loop() -> None:
+    """It has none, and importing one would be a fifth of its start."""
+    names = "import sys, daemon.worker, daemon.projector.share; print(*sys.modules)"
+
+    ran = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, check=True)
+
+    imported = set(ran.stdout.split())
+    assert "daemon.projector.share" in imported
+    assert not imported & {"asyncio", "aiohttp", "numpy", "sqlite_utils", "structlog"}
+
+
 def test_what_a_process_tells_of_a_damaged_row_quotes_nothing_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stands in the service's log afterwards, where no label and no name may."""
 
-    def share(*_: object) -> None:
+    def damaged(*_: object) -> None:
         raise DamagedRow('LabelRow: \'{"worker": "ana"}\'')
 
-    monkeypatch.setattr(apart, "_Share", share)
-    order = apart._encode((("jobs",), 1))
+    monkeypatch.setattr(share, "_Share", damaged)
 
     with pytest.raises(TablesDamaged) as raised:
-        list(apart.work([b"log.db", b"projections.db", order]))
+        list(share.work([b"log.db", b"projections.db", share.order(["jobs"], 1)]))
 
     assert raised.value.facts["reason"] == "DamagedRow"
     assert "ana" not in f"{raised.value} {raised.value.facts}"

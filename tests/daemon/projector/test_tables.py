@@ -225,11 +225,11 @@ def test_tables_that_are_up_to_the_log_keep_little_in_memory(
         tables.put(LABELS, row)
     tables.flush()
     tables.trim()
-    few = len(tables._stored["labels"]._stored)
+    few = len(tables._stored["labels"]._met)
     for row in rows:
         tables.put(LABELS, row)
     tables.flush()
     tables.trim()
 
-    assert (few, len(tables._stored["labels"]._stored)) == (10, 0)
+    assert (few, len(tables._stored["labels"]._met)) == (10, 0)
     assert [tables.get(LABELS, "d", row.frame, "box") for row in rows] == rows
