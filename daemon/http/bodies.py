@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
@@ -19,8 +21,9 @@ from daemon.store.driver import sqlite3
 FILE_NAME: Final = "deliveries.db"
 FILE_MODE: Final = 0o600  # bodies hold names and mail addresses
 WAITING_MAX: Final = 2_000
-# So long others are waited for: a thread that wakes up for each body takes turns from the loop.
-GATHER_S: Final = 0.05
+# So long others are waited for: a thread that wakes up for each body takes turns from the loop, and
+# one that writes for long takes a processor from whoever waits for an acknowledgement.
+GATHER_S: Final = 0.02
 PRUNE_EVERY_S: Final = 3_600.0
 DAY_US: Final = 86_400 * 1_000_000
 STOP_S: Final = 5.0
@@ -92,25 +95,26 @@ class Bodies:
 
     def _run(self) -> None:
         try:
-            conn = self._open()
+            self._conn = self._open()
+            self._prune()
+            stopping = False
+            while not stopping:
+                batch, stopping = self._take()
+                if batch:
+                    self._write(batch)
+                if self._is_prune_due():
+                    self._prune()
+            self._conn.close()
         except (OSError, sqlite3.Error) as exc:
             log.warning("delivery bodies are not kept", path=str(self._path), error=str(exc))
-            return
-        self._prune(conn)
-        stopping = False
-        while not stopping:
-            batch, stopping = self._take()
-            if batch:
-                self._write(conn, batch)
-            self._prune_when_due(conn)
-        conn.close()
 
     def _open(self) -> Any:
         self._path.touch(mode=FILE_MODE)
         # Hardly two batches are of one size, so their statements are not worth keeping.
         conn = sqlite3.connect(self._path, isolation_level=None, cached_statements=1)
         conn.execute("PRAGMA journal_mode = WAL")
-        conn.execute("PRAGMA synchronous = NORMAL")
+        # The log would wait for each sync. What a power cut damages is begun anew.
+        conn.execute("PRAGMA synchronous = OFF")
         conn.executescript(_SCHEMA)
         return conn
 
@@ -130,27 +134,37 @@ class Bodies:
                 self._waiting -= len(found)
         return found, True
 
-    def _write(self, conn: Any, batch: list[Body]) -> None:
-        try:
-            # One statement, which is a transaction too: each one gives the interpreter away.
-            rows = ", ".join(["(?, ?, ?, ?)"] * len(batch))
-            sql = f"INSERT INTO bodies VALUES {rows}"  # noqa: S608
-            conn.execute(sql, [value for body in batch for value in body])
-        except sqlite3.Error as exc:
-            log.warning("delivery bodies not kept", count=len(batch), error=str(exc))
+    def _write(self, batch: list[Body]) -> None:
+        # One statement, which is a transaction too: each one gives the interpreter away.
+        rows = ", ".join(["(?, ?, ?, ?)"] * len(batch))
+        sql = f"INSERT INTO bodies VALUES {rows}"  # noqa: S608
+        with self._trouble("delivery bodies not kept", count=len(batch)):
+            self._conn.execute(sql, [value for body in batch for value in body])
         self._unpruned += sum(len(body.body) for body in batch)
 
-    def _prune_when_due(self, conn: Any) -> None:
-        if self._unpruned > self._bytes_max // 4 or self._clock.monotonic_s() >= self._prune_at_s:
-            self._prune(conn)
+    def _is_prune_due(self) -> bool:
+        much = self._unpruned > self._bytes_max // 4
+        return much or self._clock.monotonic_s() >= self._prune_at_s
 
-    def _prune(self, conn: Any) -> None:
+    def _prune(self) -> None:
         """Delete what is too old or too much."""
         self._unpruned = 0
         self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S
         oldest = self._clock.now_us() - self._keep_us
+        with self._trouble("delivery bodies not pruned"):
+            self._conn.execute("DELETE FROM bodies WHERE received_at < ?", (oldest,))
+            self._conn.execute(_FIT, (self._bytes_max,))
+
+    @contextmanager
+    def _trouble(self, what: str, **told: object) -> Iterator[None]:
+        """Tell of an error, and begin the file anew where that says that it is damaged."""
         try:
-            conn.execute("DELETE FROM bodies WHERE received_at < ?", (oldest,))
-            conn.execute(_FIT, (self._bytes_max,))
+            yield
         except sqlite3.Error as exc:
-            log.warning("delivery bodies not pruned", error=str(exc))
+            log.warning(what, **told, error=str(exc))
+            if type(exc) is sqlite3.DatabaseError:  # SQLITE_CORRUPT; all else are its subclasses.
+                self._conn.close()
+                for side in ("", "-wal", "-shm"):
+                    Path(f"{self._path}{side}").unlink(missing_ok=True)
+                self._conn = self._open()
+                log.warning("delivery bodies begun anew", path=str(self._path))

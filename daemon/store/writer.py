@@ -29,6 +29,7 @@ WAL_BYTES: Final = 4 * 2**20
 WAL_GROUPS: Final = 150
 WAL_BYTES_BUSY: Final = 16 * 2**20
 WAL_BYTES_CAP: Final = 48 * 2**20  # here even readers are waited for
+LEAVES_AT_ONCE: Final = 1_000  # hashed between two groups: 20,000 would make all wait for 20 ms
 SIGN_EVENTS_IDLE: Final = 4_000
 SIGN_EVENTS_CAP: Final = 20_000
 SIGN_S: Final = 60.0  # so long a tail may stay unproven where few events come
@@ -107,6 +108,8 @@ class LogWriter:
         due = 1 if late else SIGN_EVENTS_IDLE if idle else SIGN_EVENTS_CAP
         if self.unsigned >= due:
             self.sign()
+        elif len(self._leaves) >= LEAVES_AT_ONCE:
+            self._hash_leaves()
         seldom = self._wal_events >= WAL_GROUPS * self._group_events
         enough = WAL_BYTES if idle or seldom else WAL_BYTES_BUSY
         if self._wal_left_bytes + self._wal_bytes >= WAL_BYTES_CAP:
@@ -119,8 +122,7 @@ class LogWriter:
 
         Raises DiskFull, StoreFailed.
         """
-        self._frontier.extend(self._leaves)
-        self._leaves.clear()
+        self._hash_leaves()
         checkpoint = Checkpoint(
             log_id=self.meta.id,
             epoch=self.meta.epoch,
@@ -239,6 +241,10 @@ class LogWriter:
             " ORDER BY position DESC LIMIT 1"
         ).fetchone()
         self.head = Head(*last) if last else Head()
+
+    def _hash_leaves(self) -> None:
+        self._frontier.extend(self._leaves)
+        self._leaves.clear()
 
     # Signed checkpoints.
 

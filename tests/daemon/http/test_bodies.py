@@ -7,6 +7,8 @@ import sqlite3
 import stat
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from daemon.clock import Clock
 from daemon.http.bodies import DAY_US, Bodies, Body
 from tests.fakes.clock import START_US, FakeClock
@@ -71,3 +73,21 @@ def test_a_file_that_is_no_database_costs_the_bodies_and_nothing_else(tmp_path: 
     writing.close()
 
     assert (tmp_path / "deliveries.db").read_bytes().startswith(b"no database")
+
+
+def test_a_damaged_file_is_begun_anew(tmp_path: Path):
+    """It is not synced, so a power cut may damage it; what comes after that is kept again."""
+    path = tmp_path / "deliveries.db"
+    kept(tmp_path, FakeClock(), *[body(b"%03d" % number * 1_000) for number in range(100)])
+    page = 4_096
+    with path.open("r+b") as file:
+        file.seek(page)
+        file.write(b"\xff" * (path.stat().st_size - page))
+
+    with capture_logs() as logs:
+        kept(tmp_path, FakeClock(), body(b"after"))
+        found = kept(tmp_path, FakeClock(), body(b"later"))
+
+    assert found[-1] == b"later"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "delivery bodies begun anew" in [line["event"] for line in logs]
