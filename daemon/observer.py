@@ -77,6 +77,7 @@ class Observer:
         self._idle.set()
         # What a read showed at which date: not every date moves for an annotation.
         self._looked: dict[int, str] = {}
+        self._took_s: dict[int, float] = {}  # by the last read of a job
 
     def hint(self, job: int) -> None:
         """Say that a job may have changed; many hints for one job cost one read."""
@@ -123,7 +124,9 @@ class Observer:
                 if observed.outcome not in ("observed", "busy"):
                     return
                 self._looked[job] = observed.updated_date
-                pause_s = took_s / READ_SHARE_MAX
+                # One slow read may be the network's, or tried again; a slow job is slow each time.
+                pause_s = min(took_s, self._took_s.get(job, took_s)) / READ_SHARE_MAX
+                self._took_s[job] = took_s
                 quiet_s = max(self.settle_s, SETTLE_READS * took_s)
                 if observed.outcome == "busy" or await self._hinted(hinted, quiet_s):
                     continue

@@ -111,6 +111,38 @@ def test_many_hints_cost_few_reads_and_a_job_saved_without_pause_is_read_all_the
     assert len(times(told, LabelsMerged)) == 1
 
 
+@pytest.mark.parametrize("slow", [range(1_000), range(1), range(2, 3)])
+def test_a_job_that_is_slow_to_read_is_read_seldom_but_not_for_one_slow_read(
+    media: Path, slow: range
+) -> None:
+    """Reading takes at most a tenth of the time, unless it was the network's bad moment."""
+    began: list[float] = []
+
+    async def scene(world: World, process: Process) -> None:
+        observe = process.watch.observe
+
+        async def slowly(job: int) -> Any:
+            began.append(world.clock.monotonic_s())
+            if len(began) - 1 in slow:
+                await world.clock.sleep(3.0)
+            return await observe(job)
+
+        await world.clock.sleep(100)
+        process.watch.__dict__["observe"] = slowly
+        for _ in range(60):
+            await move(world)
+            await world.clock.sleep(1.5)
+
+    play(media, scene)
+
+    waits = [after - before for before, after in pairwise(began)]
+    if len(slow) > 1:
+        assert [wait >= 30 for wait in waits] == [False, True, True]
+    else:
+        assert len(waits) >= 10
+        assert max(waits) <= 12  # as where none is slow: saves go on without a pause
+
+
 def test_nothing_settles_within_a_save(media: Path) -> None:
     """Its three requests are up to five seconds apart."""
 
