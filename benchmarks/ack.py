@@ -1,9 +1,10 @@
 """How fast a webhook delivery is acknowledged: on disk, against an endpoint that only checks it.
 
-Both run in processes of their own and get distinct signed deliveries over CONNECTIONS connections.
-Ours follows the log with its projections meanwhile, as the daemon does. Afterwards the log is
-opened anew: every 204 must be found in it. `loaded` is ours while it scans a large manifest and
-compares one state of a large job with another, again and again (`benchmarks.load`).
+Both run in processes of their own, and by turns get distinct signed deliveries over CONNECTIONS
+connections. Ours follows the log with its projections meanwhile, as the daemon does, and must have
+caught up before the other's turn. Afterwards the log is opened anew: every 204 must be found in it.
+`loaded` is ours while it scans a large manifest and compares one state of a large job with another,
+again and again (`benchmarks.load`).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 from aiohttp import web
@@ -51,16 +53,18 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
     """Return `ack` (ratio), `ack_p99_ms` and `ack_loaded_p99_ms`."""
     count = 1_200 if quick else 20_000
     times, p99s = [], []
-    for pair in range(PAIRS):
-        taken: dict[str, float] = {}
-        for side in ("ours", "bare") if pair % 2 else ("bare", "ours"):
-            with tempfile.TemporaryDirectory() as folder:
-                seconds, waits = await _run(side, Path(folder), count, pair * count)
-                taken[side] = seconds
-                if side == "ours":
-                    p99s.append(_p99_ms(waits))
-                    assert await _found(Path(folder)) == count, "a 204 is not in the log"
-        times.append((taken["ours"], taken["bare"]))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with _serving("ours", folder) as ours, _serving("bare", folder) as bare:
+            for pair in range(PAIRS):
+                taken = [0.0, 0.0]
+                for nth, side in [(0, ours), (1, bare)][:: 1 if pair % 2 else -1]:
+                    taken[nth], waits = await _send_all(side.port, count, pair * count)
+                    await side.catch_up()
+                    if side is ours:
+                        p99s.append(_p99_ms(waits))
+                times.append((taken[0], taken[1]))
+        assert await _found(folder) == PAIRS * count, "a 204 is not in the log"
     return {
         "ack": figure(times, count),
         "ack_p99_ms": {"ms": round(statistics.median(p99s), 1)},
@@ -72,7 +76,8 @@ async def _loaded(count: int, *, quick: bool) -> float:
     with tempfile.TemporaryDirectory() as folder:
         load.prepare(Path(folder), quick=quick)
         count = max(count, LOADED_MIN)
-        _, waits = await _run("loaded", Path(folder), count, 0)
+        async with _serving("loaded", Path(folder)) as loaded:
+            _, waits = await _send_all(loaded.port, count, 0)
         assert await _found(Path(folder)) == count, "a 204 is not in the log"
     return _p99_ms(waits)
 
@@ -81,16 +86,16 @@ def _p99_ms(waits: list[float]) -> float:
     return statistics.quantiles(waits, n=100)[98] * 1_000
 
 
-async def _run(side: str, folder: Path, count: int, first: int) -> tuple[float, list[float]]:
-    async with _serving(side, folder) as port:
-        requests = [_request(number) for number in range(first, first + count)]
-        waiting = iter(requests)
-        waits: list[float] = []
-        started = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONNECTIONS):
-                group.create_task(_send(port, waiting, waits))
-        return time.perf_counter() - started, waits
+async def _send_all(port: int, count: int, first: int) -> tuple[float, list[float]]:
+    """Send distinct deliveries; return the seconds for all of them, and for each."""
+    requests = [_request(number) for number in range(first, first + count)]
+    waiting = iter(requests)
+    waits: list[float] = []
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONNECTIONS):
+            group.create_task(_send(port, waiting, waits))
+    return time.perf_counter() - started, waits
 
 
 async def _send(port: int, requests: Iterator[bytes], waits: list[float]) -> None:
@@ -139,10 +144,24 @@ async def _found(folder: Path) -> int:
     return found
 
 
+class _Served(NamedTuple):
+    """A side as a process of its own."""
+
+    process: asyncio.subprocess.Process
+    port: int
+
+    async def catch_up(self) -> None:
+        """Wait until nothing that was sent is left to be done."""
+        self.process.send_signal(signal.SIGUSR1)
+        assert self.process.stdout is not None
+        assert await self.process.stdout.readline(), "it ended"
+
+
 @asynccontextmanager
-async def _serving(side: str, folder: Path) -> Any:
+async def _serving(side: str, folder: Path) -> AsyncIterator[_Served]:
     (folder / "labeltrail.toml").write_text(SETTINGS.format(secret=SECRET, folder=folder))
-    with (folder / "serve.log").open("wb") as log:
+    said = folder / f"{side}.log"
+    with said.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "benchmarks.ack", side, str(folder)),
@@ -151,19 +170,26 @@ async def _serving(side: str, folder: Path) -> Any:
         )
     assert process.stdout is not None
     try:
-        yield int(await process.stdout.readline())
+        yield _Served(process, int(await process.stdout.readline()))
     finally:
         process.terminate()
         code = await process.wait()
-    assert code == 0, f"{side}: {(folder / 'serve.log').read_text(errors='replace')[-2_000:]}"
+    assert code == 0, f"{side}: {said.read_text(errors='replace')[-2_000:]}"
 
 
 async def _serve(side: str, folder: Path) -> None:
-    """Serve until terminated; the first line on stdout is the port."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    """Serve until SIGTERM; print the port, and a line for each SIGUSR1 once nothing is left."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
     logs.configure("info", tuple)
-    async with _bare() if side == "bare" else _ours(folder, loaded=side == "loaded") as address:
+    serving = _bare() if side == "bare" else _ours(folder, loaded=side == "loaded")
+    async with serving as (address, catch_up):
+
+        async def tell() -> None:
+            await catch_up()
+            print("caught up", flush=True)
+
+        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.create_task(tell()))
         print(address.rpartition(":")[2], flush=True)
         await stop.wait()
 
@@ -180,7 +206,7 @@ async def _ours(folder: Path, *, loaded: bool) -> Any:
             tasks += [asyncio.create_task(work) for work in beside.work()]
             await beside.begun()
         before = beside.appends if beside else 0
-        yield address
+        yield address, lambda: app.projections.ask(lambda _: None)
         assert beside is None or beside.appends > before, "no sample was appended meanwhile"
         for task in tasks:
             assert not task.done(), f"ended before the deliveries did: {task}"
@@ -201,7 +227,7 @@ async def _bare() -> Any:
     try:
         bound = web.TCPSite(runner, "127.0.0.1", 0)
         await bound.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", partial(asyncio.sleep, 0)
     finally:
         await runner.cleanup()
 

@@ -62,7 +62,7 @@ class Recording(MemoryTables):
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
     """Return `rebuild`."""
-    count = 300 if quick else 5_000
+    count = 5_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = await SqliteStore.open(folder / "log.db", SystemClock())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import msgspec.inspect
@@ -153,7 +153,8 @@ def shape_of(fold: Fold) -> str:
 @cache  # Types do not change, and looking into all of them takes 50 ms.
 def _shape_of(tables: tuple[Table[Any], ...]) -> str:
     shapes = [
-        [table.name, table.key, [_shape(part) for part in parts_of(table.row)]] for table in tables
+        [table.name, table.key, [_shape(part) for part in parts_of(cast("Any", table.row))]]
+        for table in tables
     ]
     return hashlib.sha256(msgspec.json.encode(shapes)).hexdigest()[:16]
 
