@@ -22,6 +22,7 @@ where it has none any more. `UNTOUCHED`: a changed schema shows it so, and nobod
 """
 UNTOUCHED = 0
 GONE = msgspec.Raw(b"null")
+NO_EDIT: Edit = (UNTOUCHED, "", GONE)
 ATTRIBUTE = "attribute:"
 _COMMON = ("class", "frame", "group", "source")
 _OF = {
@@ -70,16 +71,7 @@ def _read(held: bytes) -> Annotation:
 
 def edited(edits: tuple[Edit, ...], change: ChangeOutline, position: int) -> tuple[Edit, ...]:
     """Return the edits of an annotation after one more change, which the event there tells of."""
-    old, new = change.old, change.new
-    if len(new) == 1 == len(old):
-        # Most changes are a box that was moved and nothing else, so it takes no detour.
-        (name,) = new
-        if name in old:
-            edit = (position, name, new[name].copy())
-            if not edits or (len(edits) == 1 and edits[0][1] == name):
-                return (edit,)
-            return (*[held for held in edits if held[1] != name], edit)
-    given = dict.fromkeys(old, GONE) | new
+    given = dict.fromkeys(change.old, GONE) | change.new
     left = [edit for edit in edits if edit[1] not in given]
     return (*left, *[(position, name, value.copy()) for name, value in given.items()])
 

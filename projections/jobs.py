@@ -11,7 +11,7 @@ import msgspec
 from events.annotations import Annotation, Kind, LabelSpec
 from events.envelope import Evidence, Recorded
 from projections.attribution import Step
-from projections.facets import UNTOUCHED, Edit, annotation_of
+from projections.facets import NO_EDIT, UNTOUCHED, Edit, annotation_of
 from projections.tables import Table, Tables
 
 STREAMS_KEPT_MAX: Final = 1_000
@@ -59,12 +59,14 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AnnotationRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One annotation as last observed.
 
-    One is made for each label that changes, so its members may be given by place: names cost time.
-    What it looks like is put together when somebody asks: most rows are replaced before.
+    One is made for each label that changes, so its members may be given by place: names cost time,
+    and so does each object that it holds. What it looks like is put together when somebody asks:
+    most rows are replaced before.
 
     spelled  how it looked when it appeared, in canonical bytes
     added    position of the event that it appeared with
-    edits    the last change of each facet that changed since
+    changed, facet, value  the last edit, as in `Edit`; facet "": there was none
+    earlier  the last edits of other facets
     """
 
     server: str
@@ -73,7 +75,15 @@ class AnnotationRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     id: int
     spelled: msgspec.Raw
     added: int
-    edits: tuple[Edit, ...] = ()
+    changed: int = NO_EDIT[0]
+    facet: str = NO_EDIT[1]
+    value: msgspec.Raw = NO_EDIT[2]
+    earlier: tuple[Edit, ...] = ()
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """The last edit of each facet that was edited."""
+        return (*self.earlier, (self.changed, self.facet, self.value)) if self.facet else ()
 
     @property
     def annotation(self) -> Annotation:
@@ -86,31 +96,11 @@ class AnnotationRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return {name: position for position, name, _ in self.edits if position != UNTOUCHED}
 
 
-class RemovedRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """An annotation that is gone: as it was last, and the position where it was removed.
+class RemovedRow(AnnotationRow, frozen=True, omit_defaults=True, gc=False):
+    """An annotation that is gone: as it was last, and the position where it was removed."""
 
-    spelled, added, edits  as in `AnnotationRow`
-    """
-
-    server: str
-    job: int
-    kind: Kind
-    id: int
-    position: int
-    spelled: msgspec.Raw
-    added: int
-    edits: tuple[Edit, ...] = ()
+    position: int = 0
     by_schema: bool = False
-
-    @property
-    def annotation(self) -> Annotation:
-        """What it looked like, made anew with each call."""
-        return annotation_of(self.spelled, self.edits)
-
-    @property
-    def touched(self) -> dict[str, int]:
-        """Facet → position of the event that changed it last, where one did."""
-        return {name: position for position, name, _ in self.edits if position != UNTOUCHED}
 
 
 class AuthorRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

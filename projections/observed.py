@@ -17,7 +17,7 @@ from events.job import (
     ObservedOutline,
 )
 from projections.attribution import date_us
-from projections.facets import carried, edited, spelled
+from projections.facets import NO_EDIT, carried, edited, spelled
 from projections.jobs import (
     ANNOTATIONS,
     AUTHORS,
@@ -141,8 +141,24 @@ def _edit(
     rows = {}
     for key, row, change in zip(keys, tables.get_all(ANNOTATIONS, keys), changes, strict=True):
         assert row is not None, f"there is no {change.kind} {change.id}"
+        old, new = change.old, change.new
+        if touch and len(new) == 1 == len(old):
+            # Most changes are a box that was moved and nothing else, so it takes no detour.
+            (facet,) = new
+            if facet in old:
+                earlier = row.earlier
+                if row.facet and row.facet != facet:
+                    earlier = tuple([edit for edit in row.edits if edit[1] != facet])
+                rows[key] = AnnotationRow(
+                    server, number, row.kind, row.id, row.spelled, row.added,
+                    position, facet, new[facet].copy(), earlier,
+                )  # fmt: skip
+                continue
         edits = edited(row.edits, change, position) if touch else carried(row.edits, change)
-        rows[key] = AnnotationRow(server, number, row.kind, row.id, row.spelled, row.added, edits)
+        last = edits[-1] if edits else NO_EDIT
+        rows[key] = AnnotationRow(
+            server, number, row.kind, row.id, row.spelled, row.added, *last, edits[:-1]
+        )
     assert len(rows) == len(keys), f"{at.position} changes an annotation twice"
     tables.put_all(ANNOTATIONS, rows)
 
@@ -157,10 +173,13 @@ def _remove(tables: Tables, at: Recorded, keys: Sequence[Key], *, by_schema: boo
             row.job,
             row.kind,
             row.id,
-            at.position,
             row.spelled,
             row.added,
-            row.edits,
+            row.changed,
+            row.facet,
+            row.value,
+            row.earlier,
+            at.position,
             by_schema,
         )
     tables.put_all(REMOVED, rows)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from events.annotations import Annotation, Shape
-from events.job import AnnotationsObserved, ChangeOutline, ObservedOutline
-from events.registry import outlined
+from events.envelope import Recorded
+from events.job import AnnotationsObserved, ChangeOutline, JobDiscovered, ObservedOutline
+from events.registry import Fact, outlined
 from projections.facets import (
     UNTOUCHED,
     Edit,
@@ -22,6 +23,9 @@ from projections.facets import (
     edited,
     spelled,
 )
+from projections.jobs import ANNOTATIONS, REMOVED, AnnotationRow, RemovedRow
+from projections.jobs_fold import JOBS_FOLD
+from projections.tables import MemoryTables
 
 POINTS = st.lists(st.sampled_from([0.0, 0.1, 1e300, math.inf]), max_size=4).map(tuple)
 TEXTS = st.sampled_from(["", "null", 'a"$blob', "{$numberDouble}", "é"])
@@ -74,16 +78,55 @@ def test_edits_lead_to_the_last_state_and_name_who_touched_each_facet(
 ) -> None:
     """Rows are written far more often than read: they are put together when somebody looks."""
     states = list(accumulate(steps, lambda state, step: after(state, *step), initial=first))
-    edits: tuple[Edit, ...] = ()
+    facts: list[Fact] = [
+        JobDiscovered(task=1, start_frame=0, stop_frame=9),
+        AnnotationsObserved(updated_date="", added=(first,)),
+    ]
     touched: dict[str, int] = {}
-    for position, (old, new) in enumerate(pairwise(states), 1):
-        if change := outline_of_change(old, new):
-            edits = edited(edits, change, position)
-            touched |= dict.fromkeys(change.old.keys() | change.new.keys(), position)
+    for old, new in pairwise(states):
+        if change := change_between(old, new):
+            facts.append(AnnotationsObserved(updated_date="", changed=(change,)))
+            touched |= dict.fromkeys(change.old.keys() | change.new.keys(), len(facts))
 
-    assert in_order(annotation_of(spelled(states[0]), edits)) == in_order(states[-1])
-    assert {name: position for position, name, _ in edits} == touched
-    assert len(edits) == len(touched)
+    row = folded(facts)
+
+    assert in_order(row.annotation) == in_order(states[-1])
+    assert row.touched == touched
+    assert len(row.edits) == len(touched)
+    gone = folded([*facts, AnnotationsObserved(updated_date="", removed=(states[-1],))])
+    assert isinstance(gone, RemovedRow)
+    assert (gone.annotation, gone.edits) == (row.annotation, row.edits)
+    assert gone.position == len(facts) + 1
+
+
+def folded(facts: Sequence[Fact]) -> AnnotationRow:
+    """Return the one annotation of a job that facts were recorded of, also where it is gone."""
+    tables = MemoryTables()
+    for position, fact in enumerate(facts, 1):
+        JOBS_FOLD.apply(tables, at(position), outlined(fact))
+    [row] = [*tables.scan(ANNOTATIONS, "main"), *tables.scan(REMOVED, "main")]
+    return row
+
+
+def at(position: int) -> Recorded:
+    """Return where an event of a job stands."""
+    return Recorded(
+        position=position,
+        stream="job/main/7",
+        version=position,
+        id=bytes(16),
+        type="",
+        schema=1,
+        recorded_at=position,
+        occurred_at=None,
+        actor=None,
+        evidence="unknown",
+        correlation=None,
+        causation=None,
+        codec="json",
+        payload=b"",
+        leaf=b"",
+    )
 
 
 @given(SHAPES, SHAPES, SHAPES)
@@ -105,14 +148,21 @@ def test_a_change_that_nobody_made_leaves_the_author_of_a_facet(
     )
 
 
-def test_an_edit_keeps_nothing_of_its_event_but_its_value() -> None:
-    """A row may outlive an event of a megabyte by months."""
-    value: Any = msgspec.json.decode(b'["' + b"x" * 1_000 + b'",[1,2]]', type=list[msgspec.Raw])[1]
-    change = ChangeOutline("shape", 7, old={"geometry": value}, new={"geometry": value})
-    other = ChangeOutline("shape", 7, old={"class": value}, new={"class": value})
+@given(SHAPES, st.lists(STEPS, max_size=4))
+def test_a_row_keeps_nothing_of_its_events_but_its_values(
+    first: Shape, steps: list[tuple[str, Shape]]
+) -> None:
+    """It may outlive an event of a megabyte by months."""
+    states = list(accumulate(steps, lambda state, step: after(state, *step), initial=first))
+    changes = [change for old, new in pairwise(states) if (change := change_between(old, new))]
 
-    edits = edited(edited((), change, 1), other, 2)
+    row = folded(
+        [
+            JobDiscovered(task=1, start_frame=0, stop_frame=9),
+            AnnotationsObserved(updated_date="", added=(first,)),
+            *[AnnotationsObserved(updated_date="", changed=(change,)) for change in changes],
+        ]
+    )
 
     # Only what has bytes of its own is given back as it is by `copy`.
-    assert all(held.copy() is held for _, _, held in edits)
-    assert value.copy() is not value
+    assert all(held.copy() is held for held in (row.spelled, *[held for *_, held in row.edits]))
