@@ -56,9 +56,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "an edit of one facet takes the others' away",
-        "projections/facets.py",
-        "return (*[held for held in edits if held[1] != name], edit)",
-        "return (edit,)",
+        "projections/observed.py",
+        "earlier = tuple([edit for edit in row.edits if edit[1] != facet])",
+        "earlier = ()",
         "tests/projections/test_facets.py::"
         "test_edits_lead_to_the_last_state_and_name_who_touched_each_facet",
     ),
