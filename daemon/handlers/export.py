@@ -20,7 +20,7 @@ from daemon.manifests.export import (
     complete_metadata,
 )
 from daemon.manifests.source import Source
-from daemon.manifests.threads import until_stopped
+from daemon.manifests.threads import finished, until_stopped
 from daemon.ports.projections import Projections
 from events.dataset import Document, RefusedMedia
 from events.errors import SyncError
@@ -119,7 +119,7 @@ async def _write(
     page = partial(_page, dataset=source.dataset, expected=opening.position)
     start: int | None = 0
     try:
-        await asyncio.to_thread(export.open)
+        await finished(export.open)
         while start is not None:
             found, start = await projections.ask(partial(page, start=start), at=at)
             await until_stopped(partial(export.add_all, found, fields))
@@ -130,7 +130,7 @@ async def _write(
             position=opening.position,
             epoch=opening.epoch,
         )
-        await asyncio.to_thread(export.finish, metadata, overwrite=overwrite)
+        await finished(partial(export.finish, metadata, overwrite=overwrite))
     finally:
         await asyncio.to_thread(export.discard)
     return ExportReport(

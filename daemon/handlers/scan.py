@@ -34,7 +34,7 @@ from daemon.manifests.fiftyone import Metadata
 from daemon.manifests.reading import Reading, read_metadata, read_samples
 from daemon.manifests.source import Look, Source, check_whole, look, written_at_us
 from daemon.manifests.spool import Before, Spool
-from daemon.manifests.threads import until_stopped
+from daemon.manifests.threads import finished, until_stopped
 from daemon.pool import Pool, WorkFailed
 from daemon.ports.projections import Projections
 from daemon.ports.store import EventStore
@@ -216,7 +216,7 @@ class _Scan:
         )
         if read.digest == last.digest and not last.rejected and not last.unfinished:
             return report
-        before, gone = await asyncio.to_thread(spool.counts)
+        before, gone = await finished(spool.counts)
         if gone > before * self.settings.removed_share_max and last.acknowledged != read.digest:
             if not self.accept:
                 return await self._hold(report, last, read.digest, before, gone)
@@ -288,11 +288,11 @@ class _Scan:
             rows = [
                 Before(one, digest if base_at is None else None, digest) for one, digest in page
             ]
-            await asyncio.to_thread(spool.remember, rows)
+            await finished(partial(spool.remember, rows))
         if base_at is not None:
             async for page in self._pages(scan_batch.current_digests, at=base_at):
                 rows = [Before(one, digest, None) for one, digest in page]
-                await asyncio.to_thread(spool.remember, rows)
+                await finished(partial(spool.remember, rows))
 
     async def _pages(
         self, digests: Callable[..., Digests], *, at: int | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from daemon.manifests.fiftyone import Metadata
 from daemon.manifests.reading import Reading
 from daemon.manifests.source import Source
 from daemon.manifests.spool import Span, Spool
+from daemon.manifests.threads import finished
 from daemon.pool import Pool
 from daemon.ports.projections import Projections, ProjectionsFailed, ProjectionsStuck
 from daemon.ports.store import EventStore, WrongVersion
@@ -101,9 +101,9 @@ class Appender:
             metadata=metadata.document,
         )
         totals = await self._append(self._here(opening))
-        apart = base_at is None and await asyncio.to_thread(spool.bytes) > INLINE_BYTES_MAX
+        apart = base_at is None and await finished(spool.bytes) > INLINE_BYTES_MAX
         spans = batches(spool.sizes())
-        while span := await asyncio.to_thread(next, spans, None):
+        while span := await finished(partial(next, spans, None)):
             if apart:
                 decide: Decide = partial(self._apart, spool, span, scan)
             else:
@@ -133,7 +133,7 @@ class Appender:
 
     async def _samples(self, spool: Spool, span: Span, base_at: int | None, scan: str) -> Decide:
         """Return how it is decided here what some samples changed."""
-        samples = await asyncio.to_thread(lambda: list(spool.changed(span)))
+        samples = await finished(lambda: list(spool.changed(span)))
         return self._here(
             partial(
                 scan_batch.decide_samples,

@@ -1,4 +1,4 @@
-"""Long synchronous work off the event loop, that ends when its caller is cancelled."""
+"""Synchronous work off the event loop that has ended once its caller is cancelled."""
 
 from __future__ import annotations
 
@@ -27,3 +27,11 @@ async def until_stopped(work: Callable[[Callable[[], bool]], T]) -> T:
         if not running.cancelled():
             running.exception()  # what it ended with is nobody's any more
         raise
+
+
+async def finished(step: Callable[[], T]) -> T:
+    """Run a short step on a thread; on cancellation wait until it is done.
+
+    SQLite crashes where a connection is closed under a statement.
+    """
+    return await until_stopped(lambda _stopped: step())

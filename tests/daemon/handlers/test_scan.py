@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from daemon.handlers import scan_append
+from daemon.manifests.spool import Spool
 from daemon.ports.store import WrongVersion
 from daemon.projector import MemoryProjections
 from events.dataset import (
@@ -633,3 +636,39 @@ async def test_one_event_is_enough_for_what_was_only_seen(scanned: World) -> Non
     assert isinstance(seen, SamplesSeen)
     assert isinstance(taken, ManifestScanned)
     assert [same(one, theirs[0]) for one in seen.samples] == [True]
+
+
+@pytest.mark.parametrize("step", ["remember", "counts", "bytes", "changed"])
+async def test_a_cancelled_scan_closes_no_file_that_a_thread_still_works_on(
+    scanned: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """SQLite crashes where a connection is closed under a statement, and with it the daemon."""
+    begun, go_on = threading.Event(), threading.Event()
+    ended: list[str] = []
+    do, close = getattr(Spool, step), Spool.close
+
+    def slowly(spool: Spool, *given: Any) -> Any:
+        begun.set()
+        assert go_on.wait(10)
+        done = do(spool, *given)
+        ended.append(step)
+        return done
+
+    def closed(spool: Spool) -> None:
+        ended.append("close")
+        close(spool)
+
+    export(scanned.settings.manifest, birds(5), at_s=LATER_S)
+    monkeypatch.setattr(Spool, step, slowly)
+    monkeypatch.setattr(Spool, "close", closed)
+    scan = asyncio.create_task(scanned.scan())
+    await asyncio.to_thread(begun.wait, 10)
+    ended.clear()
+
+    scan.cancel()
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await asyncio.wait([scan])
+
+    assert scan.cancelled()
+    assert ended == [step, "close"]
