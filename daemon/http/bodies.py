@@ -27,6 +27,7 @@ GATHER_S: Final = 0.02
 PRUNE_EVERY_S: Final = 3_600.0
 DAY_US: Final = 86_400 * 1_000_000
 STOP_S: Final = 5.0
+_SQLITE_CORRUPT: Final = 11
 
 # A body is found by when it came, which its event tells too; an index of hashes took half the time.
 _SCHEMA: Final = """
@@ -109,6 +110,20 @@ class Bodies:
             log.warning("delivery bodies are not kept", path=str(self._path), error=str(exc))
 
     def _open(self) -> Any:
+        try:
+            return self._connect()
+        except sqlite3.Error as exc:
+            if not _is_damage(exc):
+                raise
+            return self._begin_anew()
+
+    def _begin_anew(self) -> Any:
+        log.warning("delivery bodies begun anew", path=str(self._path))
+        for side in ("", "-wal", "-shm"):
+            Path(f"{self._path}{side}").unlink(missing_ok=True)
+        return self._connect()
+
+    def _connect(self) -> Any:
         self._path.touch(mode=FILE_MODE)
         # Hardly two batches are of one size, so their statements are not worth keeping.
         conn = sqlite3.connect(self._path, isolation_level=None, cached_statements=1)
@@ -162,9 +177,11 @@ class Bodies:
             yield
         except sqlite3.Error as exc:
             log.warning(what, **told, error=str(exc))
-            if type(exc) is sqlite3.DatabaseError:  # SQLITE_CORRUPT; all else are its subclasses.
+            if _is_damage(exc):
                 self._conn.close()
-                for side in ("", "-wal", "-shm"):
-                    Path(f"{self._path}{side}").unlink(missing_ok=True)
-                self._conn = self._open()
-                log.warning("delivery bodies begun anew", path=str(self._path))
+                self._conn = self._begin_anew()
+
+
+def _is_damage(exc: Any) -> bool:
+    """Tell whether a database of ours is damaged; what is no database is somebody else's."""
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF == _SQLITE_CORRUPT

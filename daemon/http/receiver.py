@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import closing
 from functools import cache
 from typing import Final, NamedTuple
 
-import msgspec
 import structlog
 
 from daemon.clock import Clock
@@ -19,6 +17,7 @@ from daemon.cvat.deliveries import UnreadableDelivery
 from daemon.cvat.signatures import BadSignature
 from daemon.handlers.deliveries import draft_of, received
 from daemon.http.bodies import Bodies, Body
+from daemon.http.recent import Key, Recent
 from daemon.http.refusals import Reason, Refusals
 from daemon.ports.projections import Projections
 from daemon.ports.store import EventStore, QueueFull, StoreFailed
@@ -30,17 +29,15 @@ from projections.jobs import DELIVERIES
 from projections.jobs_fold import JOBS_FOLD
 from projections.tables import Tables
 
-# Deliveries that the projections may not show yet; they lag behind by milliseconds.
-RECENT_MAX: Final = 50_000
 GROUP_MAX: Final = 64  # deliveries in one append: as many as are prepared on the loop
 RECALLED_EVENTS_MAX: Final = 50_000
 KNOWN_S: Final = 1.0
-# How far a CVAT server's clock may be behind ours.
-CLOCK_SKEW_US: Final = 3_600 * 1_000_000
+# How far a CVAT server's clock may be behind ours. Where it is further, a delivery that is repeated
+# after so long may be recorded twice: one more look at a job.
+CLOCK_SKEW_US: Final = 600 * 1_000_000
 
 Secrets = Callable[[str], Sequence[str]]
 OnDelivery = Callable[[str, DeliveryReceived], None]
-Key = tuple[str, str]  # server, body hash
 
 log = structlog.get_logger(__name__)
 
@@ -89,13 +86,6 @@ class _Coming(NamedTuple):
             given.told(exc)
 
 
-class _Remembered(msgspec.Struct, gc=False):
-    """A delivery that came at a time; `coming` while it is on its way to the disk."""
-
-    coming: _Coming | None
-    at_us: int
-
-
 class Receiver:
     """Takes the deliveries of all servers.
 
@@ -120,13 +110,12 @@ class Receiver:
         self._secrets = secrets
         self._on_delivery = on_delivery
         self._bodies = bodies
-        self._recent: OrderedDict[Key, _Remembered] = OrderedDict()
+        self._coming: dict[Key, _Coming] = {}
+        self._recent = Recent()
         self._lines = log.bind()  # as it is configured now, which costs more than a line
         self._gathered: list[_Coming] = []  # while an append is on its way
         self._appending = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        # From when on every delivery is among them; None before the log was read.
-        self._remembers_since_us: int | None = None
 
     async def recall(self) -> None:
         """Read the end of the log, for what the tables do not show yet after a crash.
@@ -136,13 +125,12 @@ class Receiver:
         """
         since_us, last = await asyncio.to_thread(_last_deliveries, self._store)
         for key, recorded_us in last:
-            self._remember(key, None, recorded_us)
-        self._remembers_since_us = max(since_us, self._remembers_since_us or 0)
+            self._recent.add(key, recorded_us)
+        self._recent.since_us = max(since_us, self._recent.since_us or 0)
 
     def heard(self, server: str, delivery: DeliveryReceived) -> None:
         """Know a delivery that came another way: by back-fill."""
-        if (server, delivery.body_hash) not in self._recent:
-            self._remember((server, delivery.body_hash), None)
+        self._recent.add((server, delivery.body_hash), self._clock.now_us())
 
     def check_known(self, server: str) -> None:
         """Raise UnknownServer where no such server is declared."""
@@ -155,11 +143,18 @@ class Receiver:
         ProjectionsFailed, or whatever else kept one from the disk.
         """
         secrets = cache(self._secrets)
+        unsure: list[tuple[Given, DeliveryReceived]] = []
         for given in group:
-            fact = self._read(given, secrets)
-            coming = None if fact is None else self._look_up(given, fact)
-            if coming is not None:
-                self._put(coming)
+            if (fact := self._read(given, secrets)) is None:
+                continue
+            if self._tell_known(given, fact):
+                continue
+            if self._may_be_old(fact):
+                unsure.append((given, fact))
+            else:
+                self._put(self._taken(given, fact))
+        if unsure:
+            self._start(self._ask(unsure), [given for given, _ in unsure])
 
     async def refused(self, server: str, reason: Reason, exc: SyncError) -> RefusedDelivery:
         """Count a refusal, return what to raise."""
@@ -182,30 +177,26 @@ class Receiver:
     async def _refuse(self, given: Given, reason: Reason, exc: SyncError) -> None:
         given.told(await self.refused(given.server, reason, exc))
 
-    def _look_up(self, given: Given, fact: DeliveryReceived) -> _Coming | None:
-        """Return the delivery if it is to be appended, once however many requests bring it."""
-        key = (given.server, fact.body_hash)
-        known = self._recent.get(key)
-        if known is None and self._may_be_old(fact):
-            self._start(self._ask(given, fact), [given])
-        elif known is None:
-            return self._taken(given, fact)
-        elif known.coming is not None:
-            known.coming.given.append(given)
-        else:
-            given.told(False)
-        return None
+    async def _ask(self, unsure: Sequence[tuple[Given, DeliveryReceived]]) -> None:
+        """Append what the tables do not know of some deliveries."""
+        keys = {(given.server, fact.body_hash) for given, fact in unsure}
+        for key in await self._recorded_of(keys):
+            self._recent.add(key, self._clock.now_us())
+        for given, fact in unsure:
+            # Another request may have begun with it meanwhile.
+            if not self._tell_known(given, fact):
+                self._put(self._taken(given, fact))
 
-    async def _ask(self, given: Given, fact: DeliveryReceived) -> None:
-        """Append a delivery that the tables do not know."""
+    def _tell_known(self, given: Given, fact: DeliveryReceived) -> bool:
+        """Tell a request of a delivery that another one brought, now or once it is on disk."""
         key = (given.server, fact.body_hash)
-        if await self._is_recorded(key):
-            self._remember(key, None)
-        # Another request may have begun with the same delivery meanwhile.
-        if key in self._recent:
-            self._look_up(given, fact)
+        if (coming := self._coming.get(key)) is not None:
+            coming.given.append(given)
+        elif key in self._recent:
+            given.told(False)
         else:
-            self._put(self._taken(given, fact))
+            return False
+        return True
 
     def _may_be_old(self, fact: DeliveryReceived) -> bool:
         """Tell whether a delivery may have come before what is remembered.
@@ -213,21 +204,24 @@ class Receiver:
         It tells of a moment, and its first copy came soon after. The tables need not be asked
         about a moment since when every delivery is remembered.
         """
-        if self._remembers_since_us is None or fact.updated_date is None:
+        since_us = self._recent.since_us
+        if since_us is None or fact.updated_date is None:
             return True
-        return date_us(fact.updated_date) < self._remembers_since_us + CLOCK_SKEW_US
+        return date_us(fact.updated_date) < since_us + CLOCK_SKEW_US
 
-    async def _is_recorded(self, key: Key) -> bool:
-        def known(tables: Tables) -> bool:
-            return tables.get(DELIVERIES, *key) is not None
+    async def _recorded_of(self, keys: Collection[Key]) -> list[Key]:
+        """Return which of some deliveries are recorded."""
+
+        def recorded(tables: Tables) -> list[Key]:
+            return [key for key in keys if tables.get(DELIVERIES, *key) is not None]
 
         try:
             async with asyncio.timeout(KNOWN_S):
-                return await self._projections.ask(known, folds=[JOBS_FOLD.name], stale=True)
+                return await self._projections.ask(recorded, folds=[JOBS_FOLD.name], stale=True)
         except TimeoutError:
             # A long question holds up the tables. A hint recorded twice costs one more look at
             # a job; a sender that waits too long gives up, and older ones for good.
-            return False
+            return []
 
     def _taken(self, given: Given, fact: DeliveryReceived) -> _Coming:
         """Put a delivery on its way."""
@@ -241,7 +235,7 @@ class Receiver:
             evidence=draft.evidence,
         )
         coming = _Coming((given.server, fact.body_hash), fact, event, [given])
-        self._remember(coming.key, coming)
+        self._coming[coming.key] = coming
         return coming
 
     def _start(self, work: Coroutine[None, None, None], group: Sequence[Given]) -> None:
@@ -301,14 +295,14 @@ class Receiver:
     def _failed(self, group: list[_Coming], exc: BaseException) -> None:
         for coming in group:
             # The server will send it again, and it is not known then.
-            self._recent.pop(coming.key, None)
+            self._coming.pop(coming.key, None)
             coming.fail(exc)
 
     def _recorded(self, group: list[_Coming]) -> None:
+        now_us = self._clock.now_us()
         for coming in group:
-            if remembered := self._recent.get(coming.key):
-                # Who waits, and the body, would be kept for as long as the key is.
-                remembered.coming = None
+            self._coming.pop(coming.key, None)
+            self._recent.add(coming.key, now_us)
             coming.on_disk()
 
     def _follow_up(self, group: list[_Coming], positions: Sequence[int], took_s: float) -> None:
@@ -337,12 +331,6 @@ class Receiver:
                 last=mine[-1],
                 ms=round(took_s * 1_000, 1),
             )
-
-    def _remember(self, key: Key, coming: _Coming | None, recorded_us: int | None = None) -> None:
-        self._recent[key] = _Remembered(coming, recorded_us or self._clock.now_us())
-        if len(self._recent) > RECENT_MAX:
-            _, oldest = self._recent.popitem(last=False)
-            self._remembers_since_us = max(oldest.at_us, self._remembers_since_us or 0)
 
 
 def _last_deliveries(store: EventStore) -> tuple[int, list[tuple[Key, int]]]:

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from daemon.clock import Clock
@@ -75,14 +76,14 @@ def test_a_file_that_is_no_database_costs_the_bodies_and_nothing_else(tmp_path: 
     assert (tmp_path / "deliveries.db").read_bytes().startswith(b"no database")
 
 
-def test_a_damaged_file_is_begun_anew(tmp_path: Path):
+@pytest.mark.parametrize("intact_bytes", [100, 4_096], ids=["all but its head", "all but a page"])
+def test_a_damaged_file_is_begun_anew(tmp_path: Path, intact_bytes: int):
     """It is not synced, so a power cut may damage it; what comes after that is kept again."""
     path = tmp_path / "deliveries.db"
     kept(tmp_path, FakeClock(), *[body(b"%03d" % number * 1_000) for number in range(100)])
-    page = 4_096
     with path.open("r+b") as file:
-        file.seek(page)
-        file.write(b"\xff" * (path.stat().st_size - page))
+        file.seek(intact_bytes)
+        file.write(b"\xff" * (path.stat().st_size - intact_bytes))
 
     with capture_logs() as logs:
         kept(tmp_path, FakeClock(), body(b"after"))

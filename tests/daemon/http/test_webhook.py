@@ -16,7 +16,7 @@ import structlog
 from daemon.clock import SystemClock
 from daemon.cvat import deliveries
 from daemon.cvat.signatures import SIGNATURE_HEADER, sign
-from daemon.http import receiver
+from daemon.http import receiver, recent
 from daemon.ports.store import (
     NOTHING_EXPECTED,
     Appended,
@@ -125,7 +125,7 @@ async def test_a_repeated_delivery_is_known_long_after_its_time_in_memory(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ):
     """What memory forgets, the tables know."""
-    monkeypatch.setattr(receiver, "RECENT_MAX", 1)
+    monkeypatch.setattr(recent, "RECENT_MAX", 1)
     async with start() as daemon:
         for number in (1, 2, 3):
             await daemon.post(delivery(id=number))
