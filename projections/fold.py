@@ -32,14 +32,16 @@ class Fold:
 
     def apply(self, tables: Tables, at: Recorded, fact: Fact) -> None:
         """Bring one event's effect into the tables; `fact` may be an outline."""
-        if (handler := self.handler_of(kind_of(fact))) is not None:
-            handler(tables, at, outlined(fact))
+        kind = kind_of(fact)
+        if (handler := self.handler_of(kind)) is not None:
+            handler(tables, at, outlined(fact) if type(fact) is kind else fact)
 
     def handler_of(self, kind: type[Fact]) -> Handler | None:
         """Return what events of a type do here; None: nothing."""
-        handler = self.handlers.get(kind) or self.handlers.get(Fact)
-        known = handler is not None or kind in self.ignores
-        assert known, f"{self.name} does not know {kind.__name__}"
+        if (handler := self.handlers.get(kind)) is None:
+            handler = self.handlers.get(Fact)
+            known = handler is not None or kind in self.ignores
+            assert known, f"{self.name} does not know {kind.__name__}"
         return handler
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -102,9 +102,8 @@ def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: ObservedOutlin
     return until_us
 
 
-def _highest_id(row: JobRow, removed: Iterable[Key]) -> int:
-    highest: int = max([row.removed_id, *[key[-1] for key in removed]])
-    return highest
+def _highest_id(row: JobRow, removed: Sequence[Key]) -> int:
+    return max(row.removed_id, *[key[-1] for key in removed]) if removed else row.removed_id
 
 
 # Many annotations in one step: an observation names each at most once. A spelled value is a view of
