@@ -61,7 +61,7 @@ class Recording(MemoryTables):
 
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
-    """Return `rebuild`."""
+    """Return `rebuild`, quick or not: one that is shorter nobody waits for."""
     count = 5_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

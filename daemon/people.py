@@ -229,7 +229,7 @@ def _forget_deliveries(path: Path, actor: str, *, dry_run: bool) -> int:
     if not path.exists():
         return 0
     server, number_text = actor.split("/")
-    with closing(sqlite3.connect(path, isolation_level=None)) as conn:
+    with _readable(path), closing(sqlite3.connect(path, isolation_level=None)) as conn:
         bodies = conn.execute("SELECT rowid, body FROM bodies WHERE server = ?", (server,))
         found = [(row,) for row, body in bodies if _names(body, int(number_text))]
         if not dry_run:
@@ -237,6 +237,20 @@ def _forget_deliveries(path: Path, actor: str, *, dry_run: bool) -> int:
             conn.executemany("DELETE FROM bodies WHERE rowid = ?", found)
             _overwrite(conn)
     return len(found)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as exc:
+        raise PeopleUnusable(
+            "the raw bodies of deliveries cannot be read, and may name whoever is to be forgotten",
+            path=str(path),
+            reason=str(exc),
+            hint="nobody was forgotten; stop the daemon and delete that file, on which nothing"
+            " depends, then forget again",
+        ) from exc
 
 
 def _names(body: bytes, user: int) -> bool:

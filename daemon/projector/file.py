@@ -119,7 +119,7 @@ def begin(conn: sqlite3.Connection) -> None:
                 conn.execute("BEGIN IMMEDIATE")
                 break
             except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode != _SQLITE_BUSY or time.monotonic() > until_s:
+                if exc.sqlite_errorcode & 0xFF != _SQLITE_BUSY or time.monotonic() > until_s:
                     raise
             time.sleep(_LOOK_AGAIN_S)
     finally:

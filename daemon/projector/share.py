@@ -1,7 +1,7 @@
 """A share of the folds, in a process of the pool: it reads the log itself, and folds it into new
 tables in the file of the projections, batch by batch.
 
-It is started often and in a hurry, so it imports no more than it needs.
+Whoever rebuilds waits for its start, so it imports no more than it needs.
 """
 
 from __future__ import annotations

@@ -185,3 +185,19 @@ async def test_a_server_that_is_down_costs_the_name_and_nothing_else(
         "main/5": "Annelore Quist (annelore77)",
         "main/5,main/6": "Annelore Quist (annelore77), main/6",
     }
+
+
+async def test_damaged_bodies_are_told_and_nobody_is_half_forgotten(people: People, tmp_path: Path):
+    """They are not synced, so a power cut may leave such a file, with names in it."""
+    await people.keep([ANN])
+    path = tmp_path / "deliveries.db"
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 4_080)
+
+    with pytest.raises(PeopleUnusable, match="bodies") as raised:
+        await people.forget("main/5")
+    path.unlink()
+
+    assert raised.value.facts["path"] == str(path)
+    assert raised.value.hint
+    assert (await people.known(["main/5"]))["main/5"].shown == ANN.shown
+    assert (await people.forget("main/5")).names == 1
