@@ -124,8 +124,9 @@ class Observer:
                 if observed.outcome not in ("observed", "busy"):
                     return
                 self._looked[job] = observed.updated_date
-                # One slow read may be the network's, or tried again; a slow job is slow each time.
-                pause_s = min(took_s, self._took_s.get(job, took_s)) / READ_SHARE_MAX
+                # One slow read may be the network's, or tried again. It is paid for in two parts:
+                # what is saved meanwhile need not wait for all of it.
+                pause_s = (took_s + self._took_s.get(job, took_s)) / 2 / READ_SHARE_MAX
                 self._took_s[job] = took_s
                 quiet_s = max(self.settle_s, SETTLE_READS * took_s)
                 if observed.outcome == "busy" or await self._hinted(hinted, quiet_s):

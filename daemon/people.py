@@ -22,6 +22,12 @@ from events.errors import SyncError
 
 NAME: Final = "people.db"
 DELIVERIES_NAME: Final = "deliveries.db"
+NAMES: Final = "the file of people's names"
+BODIES: Final = "the raw bodies of deliveries, which may name whoever is to be forgotten,"
+BODIES_HINT: Final = (
+    "nobody is forgotten yet; try again, or where the file is damaged, stop the daemon and delete"
+    " it: nothing depends on it"
+)
 FILE_MODE: Final = 0o600
 READER_WAIT_MS: Final = 500
 NAME_CHARS_MAX: Final = 200
@@ -229,7 +235,10 @@ def _forget_deliveries(path: Path, actor: str, *, dry_run: bool) -> int:
     if not path.exists():
         return 0
     server, number_text = actor.split("/")
-    with _readable(path), closing(sqlite3.connect(path, isolation_level=None)) as conn:
+    with (
+        _translated(path, BODIES, BODIES_HINT),
+        closing(sqlite3.connect(path, isolation_level=None)) as conn,
+    ):
         bodies = conn.execute("SELECT rowid, body FROM bodies WHERE server = ?", (server,))
         found = [(row,) for row, body in bodies if _names(body, int(number_text))]
         if not dry_run:
@@ -237,20 +246,6 @@ def _forget_deliveries(path: Path, actor: str, *, dry_run: bool) -> int:
             conn.executemany("DELETE FROM bodies WHERE rowid = ?", found)
             _overwrite(conn)
     return len(found)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as exc:
-        raise PeopleUnusable(
-            "the raw bodies of deliveries cannot be read, and may name whoever is to be forgotten",
-            path=str(path),
-            reason=str(exc),
-            hint="nobody was forgotten; stop the daemon and delete that file, on which nothing"
-            " depends, then forget again",
-        ) from exc
 
 
 def _names(body: bytes, user: int) -> bool:
@@ -283,10 +278,10 @@ def _overwrite(conn: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(path: Path, what: str = NAMES, hint: str | None = None) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as exc:
         raise PeopleUnusable(
-            "the file of people's names cannot be used", path=str(path), reason=str(exc)
+            f"{what} cannot be used", path=str(path), reason=str(exc), hint=hint
         ) from exc

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from daemon.clock import Clock
-from daemon.store.driver import sqlite3
+from daemon.store.driver import code_of, sqlite3
 
 FILE_NAME: Final = "deliveries.db"
 FILE_MODE: Final = 0o600  # bodies hold names and mail addresses
@@ -182,6 +182,6 @@ class Bodies:
                 self._conn = self._begin_anew()
 
 
-def _is_damage(exc: Any) -> bool:
+def _is_damage(exc: sqlite3.Error) -> bool:
     """Tell whether a database of ours is damaged; what is no database is somebody else's."""
-    return getattr(exc, "sqlite_errorcode", 0) & 0xFF == _SQLITE_CORRUPT
+    return code_of(exc) == _SQLITE_CORRUPT

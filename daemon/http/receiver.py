@@ -32,9 +32,8 @@ from projections.tables import Tables
 GROUP_MAX: Final = 64  # deliveries in one append: as many as are prepared on the loop
 RECALLED_EVENTS_MAX: Final = 50_000
 KNOWN_S: Final = 1.0
-# How far a CVAT server's clock may be behind ours. Where it is further, a delivery that is repeated
-# after so long may be recorded twice: one more look at a job.
-CLOCK_SKEW_US: Final = 600 * 1_000_000
+# How far a CVAT server's clock may be ahead of ours.
+CLOCK_SKEW_US: Final = 3_600 * 1_000_000
 
 Secrets = Callable[[str], Sequence[str]]
 OnDelivery = Callable[[str, DeliveryReceived], None]

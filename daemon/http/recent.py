@@ -7,7 +7,7 @@ from typing import Final
 Key = tuple[str, str]  # server, body hash
 
 RECENT_MAX: Final = 400_000
-"""So many deliveries are remembered at most, and at least half as many: 70 bytes for each."""
+"""So many deliveries are remembered at most, and at least half as many: 80 bytes for each."""
 
 
 class Recent:

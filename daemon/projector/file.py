@@ -10,7 +10,7 @@ from typing import Final
 
 from daemon.ports.projections import ProjectionsStuck
 from daemon.projector.rows import DamagedRow
-from daemon.store.driver import BUSY_MS, sqlite3
+from daemon.store.driver import BUSY_MS, code_of, sqlite3
 from events.errors import SyncError
 
 APPLICATION_ID: Final = int.from_bytes(b"LbPr", "big")  # shown by `file projections.db`
@@ -119,7 +119,7 @@ def begin(conn: sqlite3.Connection) -> None:
                 conn.execute("BEGIN IMMEDIATE")
                 break
             except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF != _SQLITE_BUSY or time.monotonic() > until_s:
+                if code_of(exc) != _SQLITE_BUSY or time.monotonic() > until_s:
                     raise
             time.sleep(_LOOK_AGAIN_S)
     finally:

@@ -26,6 +26,7 @@ else:
 __all__ = [
     "BUSY_MS",
     "bind_directly",
+    "code_of",
     "has_wal_reset_bug",
     "number",
     "open_reader",
@@ -121,6 +122,11 @@ def reading(path: Path) -> Iterator[None]:
             hint="nothing was changed; check that the file is there and that its folder may be"
             " written (readers need the -shm file beside it), then run `labeltrail verify`",
         ) from exc
+
+
+def code_of(exc: sqlite3.Error) -> int:
+    """Return SQLite's primary result code, 0 where there is none: an extended one tells more."""
+    return getattr(exc, "sqlite_errorcode", 0) & 0xFF
 
 
 def number(conn: sqlite3.Connection, sql: str, *values: object) -> int:

@@ -13,7 +13,7 @@ from daemon.clock import Clock
 from daemon.ports.store import Appended, DiskFull, StoreFailed
 from daemon.store import checkpoints, rows, schema
 from daemon.store.checkpoints import BadCheckpoint, Checkpoint, Signer
-from daemon.store.driver import BUSY_MS, number, open_writer, sqlite3
+from daemon.store.driver import BUSY_MS, code_of, number, open_writer, sqlite3
 from daemon.store.placing import Head, Known, Placing
 from daemon.store.prepare import Batch
 from events.errors import SyncError
@@ -340,8 +340,7 @@ class LogWriter:
 
 def translated(exc: sqlite3.Error, path: Path) -> StoreFailed:
     """Turn an error of SQLite into one of ours."""
-    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
-    if code == _SQLITE_FULL:
+    if code_of(exc) == _SQLITE_FULL:
         return DiskFull(
             "there is no room left for the log",
             path=str(path),

@@ -112,10 +112,10 @@ def test_many_hints_cost_few_reads_and_a_job_saved_without_pause_is_read_all_the
 
 
 @pytest.mark.parametrize("slow", [range(1_000), range(1), range(2, 3)])
-def test_a_job_that_is_slow_to_read_is_read_seldom_but_not_for_one_slow_read(
+def test_a_job_that_is_slow_to_read_is_read_seldom_and_one_slow_read_is_paid_in_two_parts(
     media: Path, slow: range
 ) -> None:
-    """Reading takes at most a tenth of the time, unless it was the network's bad moment."""
+    """Reading takes at most a tenth of the time; the network has bad moments, too."""
     began: list[float] = []
 
     async def scene(world: World, process: Process) -> None:
@@ -137,10 +137,13 @@ def test_a_job_that_is_slow_to_read_is_read_seldom_but_not_for_one_slow_read(
 
     waits = [after - before for before, after in pairwise(began)]
     if len(slow) > 1:
-        assert [wait >= 30 for wait in waits] == [False, True, True]
+        assert waits[0] >= 15
+        assert len(waits) >= 2
+        assert min(waits[1:]) >= 30
     else:
-        assert len(waits) >= 10
-        assert max(waits) <= 12  # as where none is slow: saves go on without a pause
+        assert len(waits) >= 5
+        assert [wait for wait in waits if wait >= 15] == waits[slow[0] : slow[0] + 2]
+        assert max(waits) < 25
 
 
 def test_nothing_settles_within_a_save(media: Path) -> None:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.annotations import Annotation, Shape
-from events.envelope import Recorded
 from events.job import AnnotationsObserved, ChangeOutline, JobDiscovered, ObservedOutline
 from events.registry import Fact, outlined
 from projections.facets import (
@@ -26,6 +25,7 @@ from projections.facets import (
 from projections.jobs import ANNOTATIONS, REMOVED, AnnotationRow, RemovedRow
 from projections.jobs_fold import JOBS_FOLD
 from projections.tables import MemoryTables
+from tests.projections.test_datasets import recorded
 
 POINTS = st.lists(st.sampled_from([0.0, 0.1, 1e300, math.inf]), max_size=4).map(tuple)
 TEXTS = st.sampled_from(["", "null", 'a"$blob', "{$numberDouble}", "é"])
@@ -103,30 +103,9 @@ def folded(facts: Sequence[Fact]) -> AnnotationRow:
     """Return the one annotation of a job that facts were recorded of, also where it is gone."""
     tables = MemoryTables()
     for position, fact in enumerate(facts, 1):
-        JOBS_FOLD.apply(tables, at(position), outlined(fact))
+        JOBS_FOLD.apply(tables, recorded(position, "job/main/7"), outlined(fact))
     [row] = [*tables.scan(ANNOTATIONS, "main"), *tables.scan(REMOVED, "main")]
     return row
-
-
-def at(position: int) -> Recorded:
-    """Return where an event of a job stands."""
-    return Recorded(
-        position=position,
-        stream="job/main/7",
-        version=position,
-        id=bytes(16),
-        type="",
-        schema=1,
-        recorded_at=position,
-        occurred_at=None,
-        actor=None,
-        evidence="unknown",
-        correlation=None,
-        causation=None,
-        codec="json",
-        payload=b"",
-        leaf=b"",
-    )
 
 
 @given(SHAPES, SHAPES, SHAPES)

@@ -12,7 +12,6 @@ from events.dataset import (
     SamplesRemoved,
     ScanConflictResolved,
 )
-from events.envelope import Recorded
 from events.registry import Fact
 from events.run import ConflictResolved, FieldSchema, LabelEdit, LabelsMerged, RunRequested
 from projections.documents import join
@@ -25,28 +24,9 @@ from projections.label_fields import (
     labels_of,
 )
 from projections.tables import MemoryTables
+from tests.projections.test_datasets import recorded
 
 DATASET, RUN = "dataset/birds", "run/birds/first"
-
-
-def recorded(position: int, stream: str) -> Recorded:
-    return Recorded(
-        position=position,
-        stream=stream,
-        version=position,
-        id=position.to_bytes(16, "big"),
-        type="",
-        schema=1,
-        recorded_at=position,
-        occurred_at=None,
-        actor=None,
-        evidence="manifest",
-        correlation=None,
-        causation=None,
-        codec="json",
-        payload=b"",
-        leaf=b"",
-    )
 
 
 def folded(*facts: tuple[str, Fact]) -> MemoryTables:
