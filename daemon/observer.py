@@ -19,7 +19,7 @@ from daemon.handlers.carry_out import PASSING
 from daemon.handlers.dates import earlier, latest
 from daemon.handlers.observe import JobWatch, Observed
 from daemon.logs import trouble
-from daemon.ports.cvat import Aside, CvatError
+from daemon.ports.cvat import Aside, CvatError, waited_s
 from events.errors import SyncError
 from events.server import SweepCompleted
 from projections import jobs, merge, restored, runs
@@ -124,8 +124,8 @@ class Observer:
                 if observed.outcome not in ("observed", "busy"):
                     return
                 self._looked[job] = observed.updated_date
-                # One slow read may be the network's, or tried again. It is paid for in two parts:
-                # what is saved meanwhile need not wait for all of it.
+                # One slow read may be the network's. It is paid for in two parts: what is saved
+                # meanwhile need not wait for all of it.
                 pause_s = (took_s + self._took_s.get(job, took_s)) / 2 / READ_SHARE_MAX
                 self._took_s[job] = took_s
                 quiet_s = max(self.settle_s, SETTLE_READS * took_s)
@@ -161,17 +161,18 @@ class Observer:
             timer.cancel()
 
     async def _patiently(self, job: int) -> tuple[Observed, float]:
-        """Observe a job, and tell in how many seconds; wait out trouble that passes."""
+        """Observe a job, and tell how long the server and we worked; wait out passing trouble."""
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:
                 async with self._reads:
-                    began_s = self.clock.monotonic_s()
+                    began_s, waited_before_s = self.clock.monotonic_s(), waited_s.get()
                     observed = await self.watch.observe(job)
                     took_s = self.clock.monotonic_s() - began_s
+                    worked_s = took_s - (waited_s.get() - waited_before_s)
                     await self.watch.learn_authors(job)
                 self._say_observed(job, observed, took_s)
-                return observed, took_s
+                return observed, worked_s
             except PASSING as exc:
                 self._say_trouble(exc)
                 await self.clock.sleep(backoff_s)

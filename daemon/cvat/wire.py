@@ -28,6 +28,7 @@ from daemon.ports.cvat import (
     ServerUnreachable,
     Throttled,
     Unauthorized,
+    waited_s,
 )
 from events.errors import SyncError
 
@@ -111,6 +112,7 @@ class Wire:
             if not again or pause_s is None:
                 break
             await self.clock.sleep(pause_s)
+            waited_s.set(waited_s.get() + pause_s)
         raise _unknown(error) if uncertain else error
 
     async def close(self) -> None:

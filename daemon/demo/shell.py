@@ -103,7 +103,8 @@ class Shell:
         return DaemonTrouble(what, said=" | ".join(said))
 
     async def kill(self) -> None:
-        """End the daemon as a power cut would."""
+        """End the daemon as a power cut would. Raises DaemonTrouble where it has ended already."""
+        self.check_daemon()
         assert self.daemon is not None
         self.teller.typed(f"kill -9 {self.daemon.pid}")
         self.daemon.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -14,6 +15,10 @@ Row = Mapping[str, Any]
 Action = Literal["create", "update", "delete"]
 WebhookType = Literal["project", "organization"]
 Sorting = Literal["predefined", "lexicographical", "natural", "random"]
+
+
+waited_s: ContextVar[float] = ContextVar("waited_s", default=0.0)
+"""How long requests of this task waited, all together, before they were tried again."""
 
 
 class CvatError(SyncError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from daemon.ports.cvat import ServerUnreachable
+from daemon.ports.cvat import ServerUnreachable, waited_s
 from daemon.ports.store import DiskFull, QueueFull, WrongVersion
 from daemon.sandbox import RequestFault
 from events.errors import SyncError
@@ -144,6 +144,31 @@ def test_a_job_that_is_slow_to_read_is_read_seldom_and_one_slow_read_is_paid_in_
         assert len(waits) >= 5
         assert [wait for wait in waits if wait >= 15] == waits[slow[0] : slow[0] + 2]
         assert max(waits) < 25
+
+
+def test_what_a_read_waited_to_be_tried_again_is_not_paid_for(media: Path) -> None:
+    """The server did nothing meanwhile."""
+    began: list[float] = []
+
+    async def scene(world: World, process: Process) -> None:
+        observe = process.watch.observe
+
+        async def again(job: int) -> Any:
+            began.append(world.clock.monotonic_s())
+            await world.clock.sleep(3.0)
+            waited_s.set(waited_s.get() + 3.0)
+            return await observe(job)
+
+        await world.clock.sleep(100)
+        process.watch.__dict__["observe"] = again
+        for _ in range(20):
+            await move(world)
+            await world.clock.sleep(1.5)
+
+    play(media, scene)
+
+    assert len(began) >= 5
+    assert max(after - before for before, after in pairwise(began)) < 15
 
 
 def test_nothing_settles_within_a_save(media: Path) -> None:

@@ -26,6 +26,7 @@ from daemon.ports.cvat import (
     ServerUnreachable,
     Throttled,
     Unauthorized,
+    waited_s,
 )
 
 JOB = "/api/jobs/7"
@@ -45,6 +46,7 @@ async def test_a_read_is_repeated_until_the_server_is_well_again(script, connect
 
     assert job == {"id": 7}
     assert clock.slept == [0.5, 1.0, 2.0]
+    assert waited_s.get() == sum(clock.slept)
 
 
 async def test_a_read_survives_connections_that_break(script, connect):
