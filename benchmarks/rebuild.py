@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from benchmarks.changes import CHANGES_AN_EVENT, saves
 from benchmarks.pairs import PAIRS, Figure, figure
@@ -29,7 +28,7 @@ from daemon.projector.tables import Statements, create
 from daemon.store.sqlite import SqliteStore
 from events.envelope import NewEvent
 from projections.folds import FOLDS
-from projections.tables import Key, MemoryTables, Row, Table
+from projections.tables import Key, MemoryTables, Row, Rows, Table
 
 JOBS = 20
 EVENTS_PER_APPEND = 500
@@ -49,15 +48,34 @@ class Recording(MemoryTables):
         super().put(table, row)
         self.writes.setdefault(table, {})[table.key_of(row)] = row
 
-    def put_all(self, table: Table[Row], rows: Mapping[Key, Row]) -> None:
-        super().put_all(table, rows)
-        self.writes.setdefault(table, {}).update(rows)
-
     def delete(self, table: Table[Row], *key: str | int) -> None:
         # What was never there costs nobody a statement.
         if self.get(table, *key) is not None:
             super().delete(table, *key)
             self.writes.setdefault(table, {})[key] = None
+
+    def rows(self, table: Table[Row], *prefix: str | int) -> Rows[Row]:
+        return _RecordingRows(self, table, prefix)
+
+
+class _RecordingRows(Generic[Row]):
+    """Rows of `Recording`, by the last member of their keys."""
+
+    def __init__(self, tables: Recording, table: Table[Row], prefix: Key) -> None:
+        self._tables = tables
+        self._table = table
+        self._prefix = prefix
+
+    def __getitem__(self, last: Any) -> Row | None:
+        return self._tables.get(self._table, *self._prefix, last)
+
+    def __setitem__(self, last: Any, row: Row) -> None:
+        self._tables.put(self._table, row)
+
+    def take(self, last: Any) -> Row | None:
+        row = self[last]
+        self._tables.delete(self._table, *self._prefix, last)
+        return row
 
 
 async def measure(*, quick: bool) -> dict[str, Figure]:

@@ -257,23 +257,20 @@ def _annotations(
     tables: Tables, at: Recorded, named: Iterable[tuple[Kind, int]], operation: Operation
 ) -> None:
     """Note that an event names annotations."""
-    name, number = job_of(at.stream)
-    position, recorded_at, actor, evidence = at.position, at.recorded_at, at.actor, at.evidence
-    rows = {
-        (name, number, kind, id, position): AnnotationEventRow(
-            server=name,
-            job=number,
+    server, job = job_of(at.stream)
+    for kind, id in named:
+        row = AnnotationEventRow(
+            server=server,
+            job=job,
             kind=kind,
             id=id,
-            position=position,
+            position=at.position,
             operation=operation,
-            recorded_at=recorded_at,
-            actor=actor,
-            evidence=evidence,
+            recorded_at=at.recorded_at,
+            actor=at.actor,
+            evidence=at.evidence,
         )
-        for kind, id in named
-    }
-    tables.put_all(ANNOTATION_EVENTS, rows)
+        tables.put(ANNOTATION_EVENTS, row)
 
 
 def _observed(tables: Tables, at: Recorded, fact: ObservedOutline) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from events.annotations import kind_of, named
+from events.annotations import Kind, Named, kind_of, named
 from events.envelope import Recorded
 from events.job import (
     ActorLearned,
@@ -36,7 +36,7 @@ from projections.jobs import (
     source_of,
     update_job,
 )
-from projections.tables import Key, Tables
+from projections.tables import Tables
 
 _replace = msgspec.structs.replace
 
@@ -46,14 +46,14 @@ _replace = msgspec.structs.replace
 def schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
     row = job_at(tables, at)
     _edit(tables, at, row, [_outline(change) for change in fact.carried], touch=False)
-    removed = [(row.server, row.job, kind_of(one), one.id) for one in fact.removed]
-    _remove(tables, at, removed, by_schema=True)
+    removed = [Named(kind_of(one), one.id) for one in fact.removed]
+    removed_id = _remove(tables, at, row, removed, by_schema=True)
     update_job(
         tables,
         at,
         labels=fact.labels,
         annotations=row.annotations - len(removed),
-        removed_id=_highest_id(row, removed),
+        removed_id=removed_id,
     )
 
 
@@ -65,13 +65,11 @@ def _outline(change: Change) -> ChangeOutline:
 
 def observed(tables: Tables, at: Recorded, fact: ObservedOutline) -> None:
     row = job_at(tables, at)
-    removed = [(row.server, row.job, one.kind, one.id) for one in fact.removed]
-    removed_id = _highest_id(row, removed)
-    _remove(tables, at, removed)
+    removed_id = _remove(tables, at, row, fact.removed)
     _edit(tables, at, row, fact.changed)
     _add(tables, at, row, fact.added, removed_id)
     nameless_us = _note_author(tables, at, row, fact)
-    count = row.annotations + len(fact.added) - len(removed)
+    count = row.annotations + len(fact.added) - len(fact.removed)
     tables.put(
         JOBS,
         _replace(
@@ -91,40 +89,33 @@ def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: ObservedOutlin
     since_us, until_us = date_us(fact.since or ""), date_us(fact.updated_date)
     server, job, position, evidence = row.server, row.job, at.position, at.evidence
     author = AuthorRow(server, job, position, since_us, until_us, at.actor, evidence)
-    tables.put_all(AUTHORS, {(server, job, position): author})
+    tables.put(AUTHORS, author)
     source = source_of(tables, server, row.project)
     if until_us > source.changed_us:
         tables.put(SOURCES, _replace(source, changed_us=until_us))
     if evidence != "unknown" or since_us == 0:
         return 0
-    nameless = NamelessRow(server, job, until_us, position, since_us)
-    tables.put_all(NAMELESS, {(server, job, until_us, position): nameless})
+    tables.put(NAMELESS, NamelessRow(server, job, until_us, position, since_us))
     return until_us
 
 
-def _highest_id(row: JobRow, removed: Sequence[Key]) -> int:
-    return max(row.removed_id, *[key[-1] for key in removed]) if removed else row.removed_id
-
-
-# Many annotations in one step: an observation names each at most once. A spelled value is a view of
-# its whole event until it is copied, and a row must not keep that.
+# A spelled value is a view of its whole event until it is copied, and a row must not keep that.
 
 
 def _add(
     tables: Tables, at: Recorded, job: JobRow, added: Sequence[msgspec.Raw], removed_id: int
 ) -> None:
     server, number, position = job.server, job.job, at.position
-    rows = {
-        (server, number, one.kind, one.id): AnnotationRow(
-            server, number, one.kind, one.id, annotation.copy(), position
-        )
-        for one, annotation in zip(map(named, added), added, strict=True)
-    }
-    # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
-    for key in rows:
-        if key[-1] <= removed_id:
-            tables.delete(REMOVED, *key)
-    tables.put_all(ANNOTATIONS, rows)
+    kind: Kind | None = None
+    for annotation in added:
+        one = named(annotation)
+        if one.kind != kind:
+            kind = one.kind
+            rows = tables.rows(ANNOTATIONS, server, number, kind)
+        rows[one.id] = AnnotationRow(server, number, kind, one.id, annotation.copy(), position)
+        # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
+        if one.id <= removed_id:
+            tables.delete(REMOVED, server, number, kind, one.id)
 
 
 def _edit(
@@ -136,10 +127,14 @@ def _edit(
     touch: bool = True,
 ) -> None:
     server, number, position = job.server, job.job, at.position
-    keys = [(server, number, change.kind, change.id) for change in changes]
-    rows = {}
-    for key, row, change in zip(keys, tables.get_all(ANNOTATIONS, keys), changes, strict=True):
-        assert row is not None, f"there is no {change.kind} {change.id}"
+    kind: Kind | None = None
+    for change in changes:
+        if change.kind != kind:
+            kind = change.kind
+            rows = tables.rows(ANNOTATIONS, server, number, kind)
+        row = rows[change.id]
+        assert row is not None, f"{at.stream} has no {kind} {change.id}"
+        assert row.changed < position, f"{position} changes {kind} {change.id} twice"
         old, new = change.old, change.new
         if touch and len(new) == 1 == len(old):
             # Most changes are a box that was moved and nothing else, so it takes no detour.
@@ -148,40 +143,43 @@ def _edit(
                 earlier = row.earlier
                 if row.facet and row.facet != facet:
                     earlier = tuple([edit for edit in row.edits if edit[1] != facet])
-                rows[key] = AnnotationRow(
+                rows[row.id] = AnnotationRow(
                     server, number, row.kind, row.id, row.spelled, row.added,
                     position, facet, new[facet].copy(), earlier,
                 )  # fmt: skip
                 continue
         edits = edited(row.edits, change, position) if touch else carried(row.edits, change)
         last = edits[-1] if edits else NO_EDIT
-        rows[key] = AnnotationRow(
+        rows[row.id] = AnnotationRow(
             server, number, row.kind, row.id, row.spelled, row.added, *last, edits[:-1]
         )
-    assert len(rows) == len(keys), f"{at.position} changes an annotation twice"
-    tables.put_all(ANNOTATIONS, rows)
 
 
-def _remove(tables: Tables, at: Recorded, keys: Sequence[Key], *, by_schema: bool = False) -> None:
-    rows = {}
-    for key, row in zip(keys, tables.get_all(ANNOTATIONS, keys), strict=True):
-        assert row is not None, f"{at.stream} has no {key[2]} {key[3]}"
-        tables.delete(ANNOTATIONS, *key)
-        rows[key] = RemovedRow(
-            row.server,
-            row.job,
-            row.kind,
-            row.id,
-            row.spelled,
-            row.added,
-            row.changed,
-            row.facet,
-            row.value,
-            row.earlier,
-            at.position,
-            by_schema,
-        )
-    tables.put_all(REMOVED, rows)
+def _remove(
+    tables: Tables,
+    at: Recorded,
+    job: JobRow,
+    removed: Sequence[Named],
+    *,
+    by_schema: bool = False,
+) -> int:
+    """Take annotations away; return the highest id of all that ever were."""
+    server, number, position = job.server, job.job, at.position
+    highest = job.removed_id
+    kind: Kind | None = None
+    for one in removed:
+        if one.kind != kind:
+            kind = one.kind
+            rows = tables.rows(ANNOTATIONS, server, number, kind)
+            gone = tables.rows(REMOVED, server, number, kind)
+        row = rows.take(one.id)
+        assert row is not None, f"{at.stream} has no {kind} {one.id}"
+        gone[row.id] = RemovedRow(
+            server, number, row.kind, row.id, row.spelled, row.added,
+            row.changed, row.facet, row.value, row.earlier, position, by_schema,
+        )  # fmt: skip
+        highest = max(highest, one.id)
+    return highest
 
 
 def settled(tables: Tables, at: Recorded, fact: JobSettled) -> None:

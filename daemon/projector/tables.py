@@ -12,7 +12,7 @@ import msgspec
 from daemon.projector.rows import RowText
 from daemon.store.driver import sqlite3
 from projections.fold import Fold
-from projections.tables import Key, Row, Table
+from projections.tables import Key, Row, Rows, Table
 
 KNOWN_BYTES_MAX: Final = 32 * 2**20
 """Text of the rows of one table that stay decoded in memory; decoded they take about the double."""
@@ -80,17 +80,11 @@ class StoredTable(Generic[Row]):
         row: Any = self._met.get(key, _UNKNOWN)
         return self._read(key) if row is _UNKNOWN else row
 
-    def get_all(self, keys: Collection[Key]) -> list[Row | None]:
-        rows = list(map(self._met.get, keys))
-        return rows if all(rows) else [self.get(key) for key in keys]
-
     def put(self, row: Row) -> None:
-        key = self._table.key_of(row)
-        self._met[key] = self._dirty[key] = row
+        self.put_at(self._table.key_of(row), row)
 
-    def put_all(self, rows: Mapping[Key, Row]) -> None:
-        self._met.update(rows)
-        self._dirty.update(rows)
+    def put_at(self, key: Key, row: Row) -> None:
+        self._met[key] = self._dirty[key] = row
 
     def delete(self, key: Key) -> None:
         if self._met.get(key, _UNKNOWN) is not None:  # None: it is known that it is not there.
@@ -193,6 +187,26 @@ class StoredTable(Generic[Row]):
             self._met = {**but, **self._dirty}
 
 
+class StoredRows(Generic[Row]):
+    """`Rows` of one table: its rows, under the rest of their keys."""
+
+    def __init__(self, stored: StoredTable[Row], prefix: Key) -> None:
+        self._stored = stored
+        self._prefix = prefix
+
+    def __getitem__(self, last: Any) -> Row | None:
+        return self._stored.get((*self._prefix, last))
+
+    def __setitem__(self, last: Any, row: Row) -> None:
+        self._stored.put_at((*self._prefix, last), row)
+
+    def take(self, last: Any) -> Row | None:
+        key = (*self._prefix, last)
+        row = self._stored.get(key)
+        self._stored.delete(key)
+        return row
+
+
 @dataclass
 class Turn:
     """What a table calls on before it writes by itself, and before it reads.
@@ -287,20 +301,17 @@ class SqliteTables:
         row: Row | None = self._stored[table.name].get(key)
         return row
 
-    def get_all(self, table: Table[Row], keys: Collection[Key]) -> list[Row | None]:
-        return self._stored[table.name].get_all(keys)
-
     def put(self, table: Table[Row], row: Row) -> None:
         self._stored[table.name].put(row)
-
-    def put_all(self, table: Table[Row], rows: Mapping[Key, Row]) -> None:
-        self._stored[table.name].put_all(rows)
 
     def delete(self, table: Table[Row], *key: str | int) -> None:
         self._stored[table.name].delete(key)
 
     def scan(self, table: Table[Row], *prefix: str | int, start: Key = ()) -> Iterator[Row]:
         return self._stored[table.name].scan(prefix, start)
+
+    def rows(self, table: Table[Row], *prefix: str | int) -> Rows[Row]:
+        return StoredRows(self._stored[table.name], prefix)
 
     def flush(self) -> None:
         """Write what changed."""

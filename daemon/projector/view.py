@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from typing import NoReturn
 
 from daemon.ports.projections import WriteRefused
@@ -24,16 +24,13 @@ class View:
             # A scan that left the question would read on another thread, from changed tables.
             self._open()
 
-    def get_all(self, table: Table[Row], keys: Collection[Key]) -> list[Row | None]:
-        return self._open().get_all(table, keys)
-
     def put(self, table: Table[Row], row: Row) -> None:
         self._refuse(table)
 
-    def put_all(self, table: Table[Row], rows: Mapping[Key, Row]) -> None:
+    def delete(self, table: Table[Row], *key: str | int) -> None:
         self._refuse(table)
 
-    def delete(self, table: Table[Row], *key: str | int) -> None:
+    def rows(self, table: Table[Row], *prefix: str | int) -> NoReturn:
         self._refuse(table)
 
     def close(self) -> None:

@@ -62,8 +62,9 @@ steps = st.lists(
     | st.tuples(st.just("get"), st.tuples(datasets, frames, kinds))
     | st.tuples(st.just("scan"), st.tuples(datasets), st.tuples(frames) | st.just(()))
     | st.tuples(st.just("scan"), st.just(()), st.tuples(datasets, frames) | st.just(()))
-    | st.tuples(st.just("put all"), st.lists(labels, max_size=4))
-    | st.tuples(st.just("get all"), st.lists(st.tuples(datasets, frames, kinds), max_size=3))
+    | st.tuples(st.just("put among"), labels)
+    | st.tuples(st.just("get among"), st.tuples(datasets, frames), kinds)
+    | st.tuples(st.just("take"), st.tuples(datasets, frames), kinds)
     | st.tuples(st.sampled_from(["flush", "forget known"])),
     max_size=30,
 )
@@ -74,10 +75,12 @@ def do(tables: Tables, step: tuple[Any, ...]) -> Any:
     match step:
         case "put", row:
             tables.put(LABELS, row)
-        case "put all", rows:
-            tables.put_all(LABELS, {LABELS.key_of(row): row for row in rows})
-        case "get all", keys:
-            return tables.get_all(LABELS, keys)
+        case "put among", row:
+            tables.rows(LABELS, row.dataset, row.frame)[row.kind] = row
+        case "get among", prefix, kind:
+            return tables.rows(LABELS, *prefix)[kind]
+        case "take", prefix, kind:
+            return tables.rows(LABELS, *prefix).take(kind)
         case "delete", key:
             tables.delete(LABELS, *key)
         case "get", key:

@@ -56,7 +56,7 @@ def wander(tables: Tables, at: Recorded, fact: DeliveryRefused) -> None:
     names = [f"{nth}" for nth in range(6)]
     for _ in range(step.randrange(4)):
         name = step.choice(names)
-        match step.choice(["count", "delete", "fold together", "look"]):
+        match step.choice(["count", "delete", "take", "fold together", "look"]):
             case "count":
                 known = tables.get(TALLIES, name)
                 count = (known.count if known else 0) + at.position
@@ -68,9 +68,11 @@ def wander(tables: Tables, at: Recorded, fact: DeliveryRefused) -> None:
                     doubled = Tally(reason=row.reason, count=row.count * 2 % 1009)
                     tables.put(TALLIES, doubled)
             case "look":
-                found = tables.get_all(TALLIES, [(name,) for name in names])
-                seen = sum(row.count for row in found if row is not None)
-                tables.put_all(TALLIES, {("sum",): Tally(reason="sum", count=seen)})
+                rows = tables.rows(TALLIES)
+                seen = sum(row.count for name in names if (row := rows[name]))
+                rows["sum"] = Tally(reason="sum", count=seen)
+            case "take":
+                tables.rows(TALLIES).take(name)
 
 
 WANDERING = Fold(
