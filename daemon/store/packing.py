@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -10,6 +9,11 @@ from events import registry
 from events.envelope import Codec, Recorded
 from events.errors import SyncError
 from events.registry import Fact
+
+try:
+    from isal import isal_zlib as zlib
+except ImportError:  # It is not built for every platform; each reads what the other writes.
+    import zlib  # type: ignore[no-redef]
 
 PAYLOAD_BYTES_MAX: Final = 64 * 2**20
 COMPRESS_BYTES_MIN: Final = 1024  # below, zlib saves less than it costs
@@ -45,7 +49,7 @@ def unpack(codec: str, stored: bytes) -> bytes:
     inflate = zlib.decompressobj()
     try:
         spelled = inflate.decompress(stored, PAYLOAD_BYTES_MAX + 1)
-    except zlib.error as exc:
+    except zlib.error as exc:  # type: ignore[misc]  # isal's stub calls it an instance
         raise UnreadablePayload("compressed bytes are damaged", reason=str(exc)) from exc
     if not inflate.eof or inflate.unused_data:
         raise UnreadablePayload("compressed bytes do not end where they should")

@@ -155,8 +155,8 @@ def test_a_flipped_byte_of_a_compressed_payload_is_found(log: Path, stranger: St
     [row] = reader.read(after=2, upto=3)
     reader.close()
     header, rest = row.payload[:2], row.payload[2:]
-    assert header == b"\x78\x01"
-    other = b"\x78\x5e" + rest  # says another level of compression, and unpacks to the same
+    assert header in (b"\x78\x01", b"\x78\x5e")  # of the standard library, and of isal
+    other = b"\x78\xda" + rest  # says another level of compression, and unpacks to the same
     assert zlib.decompress(other) == zlib.decompress(row.payload)
 
     edit = f"UPDATE events SET payload = x'{other.hex()}' WHERE position = 3"
