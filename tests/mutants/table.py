@@ -63,6 +63,13 @@ MUTANTS: Final = (
         "test_edits_lead_to_the_last_state_and_name_who_touched_each_facet",
     ),
     Mutant(
+        "an annotation is looked for among those of another kind",
+        "projections/observed.py",
+        "        if change.kind != kind:",
+        "        if kind is None:",
+        "tests/projections/test_jobs.py::test_annotations_of_several_kinds_go_by_the_same_id",
+    ),
+    Mutant(
         "a request that says a thing twice goes the short way",
         "daemon/http/front/quick.py",
         "if len(named) < len(fields) or ",

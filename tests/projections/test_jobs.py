@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from events.annotations import Shape, Track
+from events.annotations import Annotation, Kind, Shape, Tag, Track
 from events.job import AnnotationsObserved
 from events.registry import Fact
 from projections.facets import with_facets
@@ -43,6 +43,28 @@ def test_what_an_undo_brings_back_is_not_among_the_removed(story: Story) -> None
     assert story.tables.get(REMOVED, *PLACE, 70) is not None
     assert story.tables.get(ANNOTATIONS, *PLACE, 60) is not None
     assert story.job().removed_id == 70
+
+
+def test_annotations_of_several_kinds_go_by_the_same_id(story: Story) -> None:
+    """CVAT numbers tags, shapes and tracks each by themselves."""
+    kinds: dict[Kind, Annotation] = {
+        "shape": drawn(60),
+        "tag": Tag(id=60, frame=0, label="car"),
+        "track": Track(id=60, frame=0, label="car"),
+    }
+    story.tell(STREAM, observed(added=tuple(kinds.values())))
+    changes = [{"kind": kind, "id": 60, "frame": 0, "new": {"class": kind}} for kind in kinds]
+    story.tell(STREAM, observed(changed=tuple(changes)))
+
+    story.tell(STREAM, observed(removed=(kinds["shape"], kinds["track"])))
+
+    for kind, annotation in kinds.items():
+        place = ("main", JOB, kind, 60)
+        there, gone = story.tables.get(ANNOTATIONS, *place), story.tables.get(REMOVED, *place)
+        assert (there is None) == (kind != "tag")
+        found = there or gone
+        assert found is not None
+        assert found.annotation == msgspec.structs.replace(annotation, label=kind)
 
 
 def test_a_facet_is_dated_by_the_last_event_that_set_it_or_took_it_away(story: Story) -> None:
