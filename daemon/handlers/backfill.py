@@ -196,6 +196,8 @@ class Backfill:
     ) -> Decision:
         stream = f"server/{self.server}"
         drafts = [draft_of(self.server, fact) for fact in _unknown(tables, self.server, facts)]
+        # Only a delivery may have come meanwhile; how far the list was read nobody else writes.
+        expects = versions(tables, [stream]) if drafts else {}
         if found is not None and _is_further(tables, self.server, found):
             filled = DeliveriesFilled(
                 webhook=found.webhook,
@@ -205,7 +207,7 @@ class Backfill:
                 complete=found.complete,
             )
             drafts.append(Draft(stream, filled))
-        return Decision(drafts, versions(tables, [stream]))
+        return Decision(drafts, expects)
 
 
 def _is_further(tables: Tables, server: str, found: Filled) -> bool:

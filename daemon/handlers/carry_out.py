@@ -17,8 +17,9 @@ from projections.decision import Decision, Draft
 from projections.questions import AnyQuestion
 from projections.tables import Tables
 
-# A stream moves on between the question and the append only while somebody else works on it.
-TRIES_MAX: Final = 20
+# A stream moves on between the question and the append only while somebody else works on it. That
+# of a server does with each delivery: while many come, a decision on it loses most of its races.
+TRIES_MAX: Final = 100
 # Trouble that passes by itself: whoever works in the background waits, and tries again.
 PASSING: Final = (CvatError, WrongVersion, QueueFull, DiskFull, ProjectionsStuck)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from daemon.handlers import backfill
 from daemon.handlers.backfill import Backfill, Filled
+from daemon.handlers.carry_out import Journal
+from daemon.ports.store import WrongVersion
 from events.job import ActorLearned
 from events.server import DeliveriesFilled, DeliveryReceived
 from projections.jobs import LATE, NAMELESS
@@ -15,8 +20,8 @@ from tests.daemon.handlers.edges import Edge, play
 from tests.simulation.process import HOOK
 
 
-async def fill(edge: Edge, *, dry_run: bool = False) -> Filled:
-    handler = Backfill(edge.cvat, edge.process.watch.journal, HOOK.target_url)
+async def fill(edge: Edge, *, dry_run: bool = False, journal: Journal | None = None) -> Filled:
+    handler = Backfill(edge.cvat, journal or edge.process.watch.journal, HOOK.target_url)
     (filled,) = [filled async for filled in handler.fill(dry_run=dry_run)]
     return filled
 
@@ -85,6 +90,35 @@ def test_a_redelivery_with_its_keys_in_another_order_is_known(tmp_path: Path):
         assert again.new == ()
         assert again.read > 0
 
+    play(tmp_path, scene)
+
+
+def test_a_list_that_brings_nothing_new_is_noted_while_deliveries_pour_in(tmp_path: Path):
+    """They move the server's stream on all the time, and the round was given up."""
+
+    async def overtaken(events: Any, *, expects: Any) -> Any:
+        if expects:
+            raise WrongVersion("the stream moved on since it was read")
+        return await store.append(events)
+
+    async def scene(edge: Edge) -> None:
+        nonlocal store
+        await missed_saves(edge)
+        await fill(edge)
+        hook = next(iter(edge.state.webhooks))
+        for delivery in list(edge.state.deliveries):
+            await edge.ask("POST", f"/api/webhooks/{hook}/deliveries/{delivery}/redelivery")
+        await edge.delivered()
+        journal = edge.process.watch.journal
+        store = journal.store
+        contested: Any = SimpleNamespace(append=overtaken)
+
+        again = await fill(edge, journal=replace(journal, store=contested))
+
+        assert again.new == ()
+        assert edge.facts(DeliveriesFilled)[-1].upto == again.upto
+
+    store: Any = None
     play(tmp_path, scene)
 
 
