@@ -77,6 +77,7 @@ class StoredTable(Generic[Row]):
         return len(self._dirty)
 
     def get(self, key: Key) -> Row | None:
+        self._asked = True
         row: Any = self._met.get(key, _UNKNOWN)
         return self._read(key) if row is _UNKNOWN else row
 
@@ -165,7 +166,6 @@ class StoredTable(Generic[Row]):
         row = None if found is None else self._text.read(found[0])
         if found is not None:
             self._row_bytes = max(self._row_bytes, len(found[0]))
-        self._asked = True
         self._let_go()
         self._met[key] = row
         return row

@@ -215,6 +215,20 @@ def test_text_that_is_no_row_counts_as_damage() -> None:
     assert is_damage(raised.value)
 
 
+def test_rows_that_somebody_asks_for_stay_known_and_those_of_a_history_do_not() -> None:
+    """Each that must be read again costs more than folding the event that asks for it."""
+    asked, history = sqlite_tables(), sqlite_tables()
+    for tables in (asked, history):
+        for n in range(10):
+            tables.put(LABELS, row(n))
+    assert asked.get(LABELS, "d", 0, "box") == row(0)
+
+    for tables in (asked, history):
+        tables.flush()
+
+    assert [len(tables._stored["labels"]._met) for tables in (asked, history)] == [10, 0]
+
+
 def test_tables_that_are_up_to_the_log_keep_little_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
