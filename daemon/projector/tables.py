@@ -175,7 +175,7 @@ class StoredTable(Generic[Row]):
         self._let_go(FOLLOWING_BYTES_MAX)
 
     def _let_go(
-        self, bytes_max: int = KNOWN_BYTES_MAX, *, but: Mapping[Key, Row | None] = NOTHING
+        self, bytes_max: int | None = None, *, but: Mapping[Key, Row | None] = NOTHING
     ) -> None:
         """Forget what was met where it is much, but for some rows and those that are only here."""
         if self._readings or self._on_the_way:
@@ -183,7 +183,7 @@ class StoredTable(Generic[Row]):
         clean_bytes = (len(self._met) - len(self._dirty)) * (self._row_bytes + ENTRY_BYTES)
         if not self._asked:
             self._met = dict(self._dirty)
-        elif clean_bytes > bytes_max:
+        elif clean_bytes > (KNOWN_BYTES_MAX if bytes_max is None else bytes_max):
             self._met = {**but, **self._dirty}
 
 
