@@ -25,6 +25,7 @@ WAITING_MAX: Final = 2_000
 # one that writes for long takes a processor from whoever waits for an acknowledgement.
 GATHER_S: Final = 0.02
 PRUNE_EVERY_S: Final = 3_600.0
+PRUNE_ROWS: Final = 1_000  # at once, a few ms: what comes meanwhile waits
 DAY_US: Final = 86_400 * 1_000_000
 STOP_S: Final = 5.0
 _SQLITE_CORRUPT: Final = 11
@@ -40,15 +41,10 @@ CREATE TABLE IF NOT EXISTS bodies (
 CREATE INDEX IF NOT EXISTS bodies_received_at ON bodies (received_at);
 DROP INDEX IF EXISTS bodies_hash;
 """
-# Deletes the oldest until the rest fits: the running total goes from the newest backwards.
-_FIT: Final = """
-DELETE FROM bodies WHERE rowid IN (
-    SELECT rowid FROM (
-        SELECT rowid, sum(length(body)) OVER (ORDER BY received_at DESC, rowid DESC) AS total
-        FROM bodies
-    ) WHERE total > ?
+_SIZE: Final = "SELECT coalesce(sum(length(body)), 0) FROM bodies"
+_OLDEST: Final = (
+    "SELECT rowid, received_at, length(body) FROM bodies ORDER BY received_at, rowid LIMIT ?"
 )
-"""
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +66,7 @@ class Bodies:
         self._clock = clock
         self._keep_us = keep_days * DAY_US
         self._bytes_max = bytes_max
-        self._unpruned = 0
+        self._bytes = 0  # of all bodies in the file
         self._prune_at_s = 0.0
         self._orders: SimpleQueue[tuple[Body, ...] | None] = SimpleQueue()
         self._waiting = 0  # bodies
@@ -97,14 +93,13 @@ class Bodies:
     def _run(self) -> None:
         try:
             self._conn = self._open()
-            self._prune()
             stopping = False
             while not stopping:
+                if self._is_prune_due():
+                    self._prune()
                 batch, stopping = self._take()
                 if batch:
                     self._write(batch)
-                if self._is_prune_due():
-                    self._prune()
             self._conn.close()
         except (OSError, sqlite3.Error) as exc:
             log.warning("delivery bodies are not kept", path=str(self._path), error=str(exc))
@@ -131,6 +126,7 @@ class Bodies:
         # The log would wait for each sync. What a power cut damages is begun anew.
         conn.execute("PRAGMA synchronous = OFF")
         conn.executescript(_SCHEMA)
+        (self._bytes,) = conn.execute(_SIZE).fetchone()
         return conn
 
     def _take(self) -> tuple[list[Body], bool]:
@@ -155,20 +151,35 @@ class Bodies:
         sql = f"INSERT INTO bodies VALUES {rows}"  # noqa: S608
         with self._trouble("delivery bodies not kept", count=len(batch)):
             self._conn.execute(sql, [value for body in batch for value in body])
-        self._unpruned += sum(len(body.body) for body in batch)
+            self._bytes += sum(len(body.body) for body in batch)
 
     def _is_prune_due(self) -> bool:
-        much = self._unpruned > self._bytes_max // 4
-        return much or self._clock.monotonic_s() >= self._prune_at_s
+        return self._bytes > self._bytes_max or self._clock.monotonic_s() >= self._prune_at_s
 
     def _prune(self) -> None:
-        """Delete what is too old or too much."""
-        self._unpruned = 0
+        """Delete what is too old or too much, the oldest first; let writing go first."""
         self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S
-        oldest = self._clock.now_us() - self._keep_us
         with self._trouble("delivery bodies not pruned"):
-            self._conn.execute("DELETE FROM bodies WHERE received_at < ?", (oldest,))
-            self._conn.execute(_FIT, (self._bytes_max,))
+            while self._prune_some() == PRUNE_ROWS:
+                if not self._orders.empty():
+                    self._prune_at_s = 0.0
+                    return
+
+    def _prune_some(self) -> int:
+        """Delete at most PRUNE_ROWS; return how many were."""
+        oldest = self._clock.now_us() - self._keep_us
+        left = self._bytes
+        gone: list[tuple[int]] = []
+        for rowid, received_at, size in self._conn.execute(_OLDEST, (PRUNE_ROWS,)).fetchall():
+            if received_at >= oldest and left <= self._bytes_max:
+                break
+            gone.append((rowid,))
+            left -= size
+        with self._conn:
+            self._conn.execute("BEGIN")
+            self._conn.executemany("DELETE FROM bodies WHERE rowid = ?", gone)
+        self._bytes = left
+        return len(gone)
 
     @contextmanager
     def _trouble(self, what: str, **told: object) -> Iterator[None]:

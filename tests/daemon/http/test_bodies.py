@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import stat
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from daemon.clock import Clock
+from daemon.http import bodies as bodies_module
 from daemon.http.bodies import DAY_US, Bodies, Body
 from tests.fakes.clock import START_US, FakeClock
 
@@ -55,6 +58,33 @@ def test_too_many_bytes_cost_the_oldest(tmp_path: Path):
     found = kept(tmp_path, FakeClock(), bytes_max=350)
 
     assert [text[0] for text in found] == [7, 8, 9]
+
+
+def test_what_is_too_much_goes_little_by_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A sweep over half a gigabyte took so long that what came meanwhile was lost."""
+    monkeypatch.setattr("daemon.http.bodies.PRUNE_ROWS", 4)
+    bodies = [body(bytes([number]) * 100, days_ago=(99 - number) / 9) for number in range(99)]
+    statements: list[str] = []
+
+    kept(tmp_path, FakeClock(), *bodies)
+    connect = bodies_module.sqlite3.connect
+    monkeypatch.setattr(
+        bodies_module.sqlite3, "connect", lambda *a, **k: traced(connect(*a, **k), statements)
+    )
+    pruning = Bodies(tmp_path, FakeClock(), keep_days=KEEP_DAYS, bytes_max=350)
+    while " ".join(statements).count("DELETE FROM") < 96:
+        time.sleep(0.01)
+    pruning.close()
+
+    assert [text[0] for text in kept(tmp_path, FakeClock())] == [96, 97, 98]
+    deleted = [sql for sql in " ".join(statements).split("BEGIN") if "DELETE FROM" in sql]
+    assert max(sql.count("DELETE FROM") for sql in deleted) <= 4
+
+
+def traced(conn: Any, statements: list[str]) -> Any:
+    """Have a connection tell what it runs."""
+    conn.set_trace_callback(statements.append)
+    return conn
 
 
 def test_only_the_owner_reads_bodies(tmp_path: Path):
