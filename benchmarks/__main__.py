@@ -12,12 +12,12 @@ import asyncio
 import json
 import sys
 
-from benchmarks import ack, append, command, fold, growth, rebuild, size, sync
+from benchmarks import ack, append, command, fold, growth, packing, rebuild, size, sync
 from benchmarks.pairs import Figure
 from daemon.loops import collect_seldom, take_short_turns
 from daemon.store.driver import bind_directly
 
-MEASURES = (append, fold, rebuild, size, ack, growth, sync, command)
+MEASURES = (append, packing, fold, rebuild, size, ack, growth, sync, command)
 
 
 async def main(*, quick: bool) -> None:

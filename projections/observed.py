@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -39,6 +40,7 @@ from projections.jobs import (
 from projections.tables import Tables
 
 _replace = msgspec.structs.replace
+_key = attrgetter("kind", "id")
 
 # One function an event, named for it.
 
@@ -127,6 +129,7 @@ def _edit(
     touch: bool = True,
 ) -> None:
     server, number, position = job.server, job.job, at.position
+    assert len(set(map(_key, changes))) == len(changes), f"{position} changes an annotation twice"
     kind: Kind | None = None
     for change in changes:
         if change.kind != kind:
@@ -134,7 +137,6 @@ def _edit(
             rows = tables.rows(ANNOTATIONS, server, number, kind)
         row = rows[change.id]
         assert row is not None, f"{at.stream} has no {kind} {change.id}"
-        assert row.changed < position, f"{position} changes {kind} {change.id} twice"
         old, new = change.old, change.new
         if touch and len(new) == 1 == len(old):
             # Most changes are a box that was moved and nothing else, so it takes no detour.

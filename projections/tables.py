@@ -189,7 +189,8 @@ class MemoryTables:
         self._tables[table.name][table.prefix_of(row)][table.last_of(row)] = row
 
     def delete(self, table: Table[Row], *key: str | int) -> None:
-        self._tables[table.name][key[:-1]].take(key[-1])
+        if rows := self._tables[table.name].get(key[:-1]):
+            rows.take(key[-1])
 
     def rows(self, table: Table[Row], *prefix: str | int) -> Rows[Row]:
         rows: Rows[Row] = self._tables[table.name][prefix]

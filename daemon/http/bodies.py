@@ -67,6 +67,7 @@ class Bodies:
         self._keep_us = keep_days * DAY_US
         self._bytes_max = bytes_max
         self._bytes = 0  # of all bodies in the file
+        self._version = 0  # of the file, as far as others changed it
         self._prune_at_s = 0.0
         self._orders: SimpleQueue[tuple[Body, ...] | None] = SimpleQueue()
         self._waiting = 0  # bodies
@@ -126,8 +127,15 @@ class Bodies:
         # The log would wait for each sync. What a power cut damages is begun anew.
         conn.execute("PRAGMA synchronous = OFF")
         conn.executescript(_SCHEMA)
-        (self._bytes,) = conn.execute(_SIZE).fetchone()
+        self._weigh(conn)
         return conn
+
+    def _weigh(self, conn: Any) -> None:
+        """Count the bytes of all bodies, which reads the whole file, unless we know."""
+        (version,) = conn.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            (self._bytes,) = conn.execute(_SIZE).fetchone()
+            self._version = version
 
     def _take(self) -> tuple[list[Body], bool]:
         """Return what waits, nothing when nothing came for long; and whether it is the end."""
@@ -160,6 +168,7 @@ class Bodies:
         """Delete what is too old or too much, the oldest first; let writing go first."""
         self._prune_at_s = self._clock.monotonic_s() + PRUNE_EVERY_S
         with self._trouble("delivery bodies not pruned"):
+            self._weigh(self._conn)  # Bodies of somebody who is forgotten go without us.
             while self._prune_some() == PRUNE_ROWS:
                 if not self._orders.empty():
                     self._prune_at_s = 0.0
@@ -170,11 +179,13 @@ class Bodies:
         oldest = self._clock.now_us() - self._keep_us
         left = self._bytes
         gone: list[tuple[int]] = []
-        for rowid, received_at, size in self._conn.execute(_OLDEST, (PRUNE_ROWS,)).fetchall():
+        rows = self._conn.execute(_OLDEST, (PRUNE_ROWS,))
+        for rowid, received_at, size in rows:
             if received_at >= oldest and left <= self._bytes_max:
                 break
             gone.append((rowid,))
             left -= size
+        rows.close()  # Mostly few are too much, and no more are read.
         with self._conn:
             self._conn.execute("BEGIN")
             self._conn.executemany("DELETE FROM bodies WHERE rowid = ?", gone)

@@ -111,31 +111,45 @@ def test_many_hints_cost_few_reads_and_a_job_saved_without_pause_is_read_all_the
     assert len(times(told, LabelsMerged)) == 1
 
 
-@pytest.mark.parametrize("slow", [range(1_000), range(1), range(2, 3)])
-def test_a_job_that_is_slow_to_read_is_read_seldom_and_one_slow_read_is_paid_in_two_parts(
-    media: Path, slow: range
-) -> None:
-    """Reading takes at most a tenth of the time; the network has bad moments, too."""
+def waits_between_reads(
+    media: Path, saves: int, before: Callable[[World, int], Awaitable[None]]
+) -> list[float]:
+    """Return the seconds between the reads of a job that is saved without a pause.
+
+    before  is called with the number of each read, and may take its time
+    """
     began: list[float] = []
 
     async def scene(world: World, process: Process) -> None:
         observe = process.watch.observe
 
-        async def slowly(job: int) -> Any:
+        async def read(job: int) -> Any:
             began.append(world.clock.monotonic_s())
-            if len(began) - 1 in slow:
-                await world.clock.sleep(3.0)
+            await before(world, len(began) - 1)
             return await observe(job)
 
         await world.clock.sleep(100)
-        process.watch.__dict__["observe"] = slowly
-        for _ in range(60):
+        process.watch.__dict__["observe"] = read
+        for _ in range(saves):
             await move(world)
             await world.clock.sleep(1.5)
 
     play(media, scene)
+    return [after - before for before, after in pairwise(began)]
 
-    waits = [after - before for before, after in pairwise(began)]
+
+@pytest.mark.parametrize("slow", [range(1_000), range(1), range(2, 3)])
+def test_a_job_that_is_slow_to_read_is_read_seldom_and_one_slow_read_is_paid_in_two_parts(
+    media: Path, slow: range
+) -> None:
+    """Reading takes at most a tenth of the time; the network has bad moments, too."""
+
+    async def slowly(world: World, read: int) -> None:
+        if read in slow:
+            await world.clock.sleep(3.0)
+
+    waits = waits_between_reads(media, 60, slowly)
+
     if len(slow) > 1:
         assert waits[0] >= 15
         assert len(waits) >= 2
@@ -148,27 +162,15 @@ def test_a_job_that_is_slow_to_read_is_read_seldom_and_one_slow_read_is_paid_in_
 
 def test_what_a_read_waited_to_be_tried_again_is_not_paid_for(media: Path) -> None:
     """The server did nothing meanwhile."""
-    began: list[float] = []
 
-    async def scene(world: World, process: Process) -> None:
-        observe = process.watch.observe
+    async def again(world: World, read: int) -> None:
+        await world.clock.sleep(3.0)
+        waited_s.set(waited_s.get() + 3.0)
 
-        async def again(job: int) -> Any:
-            began.append(world.clock.monotonic_s())
-            await world.clock.sleep(3.0)
-            waited_s.set(waited_s.get() + 3.0)
-            return await observe(job)
+    waits = waits_between_reads(media, 20, again)
 
-        await world.clock.sleep(100)
-        process.watch.__dict__["observe"] = again
-        for _ in range(20):
-            await move(world)
-            await world.clock.sleep(1.5)
-
-    play(media, scene)
-
-    assert len(began) >= 5
-    assert max(after - before for before, after in pairwise(began)) < 15
+    assert len(waits) >= 4
+    assert max(waits) < 15
 
 
 def test_nothing_settles_within_a_save(media: Path) -> None:

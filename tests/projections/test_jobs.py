@@ -92,6 +92,7 @@ def test_a_facet_is_dated_by_the_last_event_that_set_it_or_took_it_away(story: S
 
 @pytest.mark.parametrize("facts", [
     {"changed": ({"kind": "shape", "id": 99, "frame": 0},)},
+    {"changed": ({"kind": "shape", "id": 1, "frame": 0},) * 2},
     {"changed": ({"kind": "shape", "id": 1, "frame": 0, "new": {"group": 2}},) * 2},
     {"removed": (drawn(99),)},
 ])  # fmt: skip

@@ -35,6 +35,14 @@ async def missed_saves(edge: Edge, saves: int = 1) -> int:
     return job
 
 
+async def redelivered(edge: Edge) -> None:
+    """Have the server send all that it sent once more."""
+    hook = next(iter(edge.state.webhooks))
+    for delivery in list(edge.state.deliveries):
+        await edge.ask("POST", f"/api/webhooks/{hook}/deliveries/{delivery}/redelivery")
+    await edge.delivered()
+
+
 def test_a_save_that_nobody_heard_of_gets_its_author_afterwards(tmp_path: Path):
     """Our port was closed, so the observation is nameless; the server's list knows who it was."""
 
@@ -80,10 +88,7 @@ def test_a_redelivery_with_its_keys_in_another_order_is_known(tmp_path: Path):
     async def scene(edge: Edge) -> None:
         await missed_saves(edge)
         await fill(edge)
-        hook = next(iter(edge.state.webhooks))
-        for delivery in list(edge.state.deliveries):
-            await edge.ask("POST", f"/api/webhooks/{hook}/deliveries/{delivery}/redelivery")
-        await edge.delivered()
+        await redelivered(edge)
 
         again = await fill(edge)
 
@@ -105,10 +110,7 @@ def test_a_list_that_brings_nothing_new_is_noted_while_deliveries_pour_in(tmp_pa
         nonlocal store
         await missed_saves(edge)
         await fill(edge)
-        hook = next(iter(edge.state.webhooks))
-        for delivery in list(edge.state.deliveries):
-            await edge.ask("POST", f"/api/webhooks/{hook}/deliveries/{delivery}/redelivery")
-        await edge.delivered()
+        await redelivered(edge)
         journal = edge.process.watch.journal
         store = journal.store
         contested: Any = SimpleNamespace(append=overtaken)

@@ -68,6 +68,13 @@ def test_a_decision_that_was_overtaken_is_taken_anew_on_what_is_true_then() -> N
     assert len(actors) == 3
 
 
+def test_one_wins_in_the_end_though_most_races_are_lost() -> None:
+    """A server's stream moves on with each delivery: 20 tries were lost in a half hour's load."""
+    asked, _ = play(60)
+
+    assert len(asked) == 61
+
+
 def test_one_that_is_overtaken_for_ever_gives_up() -> None:
     """Every loop has a limit."""
     with pytest.raises(WrongVersion):

@@ -109,6 +109,8 @@ async def test_a_question_cannot_write(projections: Projections, at: int | None)
         await projections.ask(lambda t: t.put(TALLIES, Tally(reason="x", count=1)), at=at)
     with pytest.raises(WriteRefused):
         await projections.ask(lambda t: t.delete(TALLIES, "x"), at=at)
+    with pytest.raises(WriteRefused):
+        await projections.ask(lambda t: t.rows(TALLIES), at=at)
 
     assert await projections.ask(tallies, at=at) == {}
 
