@@ -88,7 +88,10 @@ def _step(server: str, position: int, job: int, fact: DeliveryReceived) -> StepR
 
 def filled(tables: Tables, at: Recorded, fact: DeliveriesFilled) -> None:
     name = at.stream.removeprefix("server/")
-    tables.put(HOOKS, HookRow(server=name, webhook=fact.webhook, upto=fact.upto))
+    known = tables.get(HOOKS, name, fact.webhook)
+    # Two readers of one list may end in another order than they came far.
+    if known is None or fact.upto > known.upto:
+        tables.put(HOOKS, HookRow(server=name, webhook=fact.webhook, upto=fact.upto))
 
 
 def refused(tables: Tables, at: Recorded, fact: DeliveryRefused) -> None:

@@ -129,7 +129,7 @@ def _task_changed(tables: Tables, at: Recorded, fact: TaskChanged) -> None:
 
 JOBS_FOLD = Fold(
     name="jobs",
-    revision=11,
+    revision=12,
     tables=(
         JOBS,
         ANNOTATIONS,

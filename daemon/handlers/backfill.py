@@ -197,7 +197,7 @@ class Backfill:
         stream = f"server/{self.server}"
         drafts = [draft_of(self.server, fact) for fact in _unknown(tables, self.server, facts)]
         # A delivery that came meanwhile must be seen. Not so how far somebody else read the list:
-        # the further one may lose, and a stretch that is read again brings nothing.
+        # the tables keep who came further, whoever ends last.
         expects = versions(tables, [stream]) if drafts else {}
         if found is not None and _is_further(tables, self.server, found):
             filled = DeliveriesFilled(

@@ -8,8 +8,9 @@ import pytest
 from events.annotations import Annotation, Kind, Shape, Tag, Track
 from events.job import AnnotationsObserved
 from events.registry import Fact
+from events.server import DeliveriesFilled
 from projections.facets import with_facets
-from projections.jobs import ANNOTATIONS, JOBS, REMOVED
+from projections.jobs import ANNOTATIONS, HOOKS, JOBS, REMOVED
 from tests.projections.story import JOB, Story, box, drawn, moved, sample
 
 STREAM = f"job/main/{JOB}"
@@ -142,3 +143,14 @@ def test_a_row_keeps_nothing_of_the_event_it_appeared_with(story: Story) -> None
 
     assert row is not None
     assert row.spelled.copy() is row.spelled
+
+
+def test_the_furthest_reader_of_a_list_of_deliveries_is_kept(story: Story) -> None:
+    """A round and `hook backfill` may read one list at once, and end in any order."""
+    for upto in (40, 90, 60):
+        filled = DeliveriesFilled(webhook=3, upto=upto, read=upto, new=0, complete=True)
+        story.tell("server/main", filled)
+
+    row = story.tables.get(HOOKS, "main", 3)
+    assert row is not None
+    assert row.upto == 90
