@@ -61,7 +61,7 @@ class _Share:
         self._names = names
         self._conn = open_file(file)
         self._log = SqliteReader(log)
-        self._writer = Writer(file)
+        self._writer = Writer(file, by_turns=True)
         rows = Pointers(self._conn).all("building")
         folds = [fold for fold in FOLDS if fold.name in names and fold.name in rows]
         if len(folds) < len(names) or not all(rows[fold.name].fits(fold) for fold in folds):
