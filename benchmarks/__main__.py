@@ -14,14 +14,14 @@ import sys
 
 from benchmarks import ack, append, command, fold, growth, packing, rebuild, size, sync
 from benchmarks.pairs import Figure
-from daemon.loops import collect_seldom, take_short_turns
+from daemon.loops import collect_seldom, loop_factory, take_short_turns
 from daemon.store.driver import bind_directly
 
 MEASURES = (append, packing, fold, rebuild, size, ack, growth, sync, command)
 
 
 async def main(*, quick: bool) -> None:
-    # As in a serving daemon. It is the process's, so the limits have it too.
+    # As in a serving daemon, as is the loop. It is the process's, so the limits have it too.
     collect_seldom()
     take_short_turns()
     bind_directly()
@@ -34,4 +34,5 @@ async def main(*, quick: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(quick="--quick" in sys.argv[1:]))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main(quick="--quick" in sys.argv[1:]))
