@@ -20,6 +20,8 @@ APPEND_BYTES_MAX: Final = 256 * 2**20
 # Past these an append is prepared in a thread: the loop answers webhooks meanwhile.
 INLINE_EVENTS_MAX: Final = 64
 INLINE_BYTES_MAX: Final = 64 * 1024
+# So many the thread that writes them may prepare as well, which takes less than to write them.
+WRITER_EVENTS_MAX: Final = 1_000
 
 _TIME_MIN, _TIME_MAX = -(2**62), 2**62
 
@@ -50,11 +52,27 @@ async def prepare(events: Sequence[NewEvent], expects: Mapping[str, int], salt: 
     """
     expects = dict(expects)
     if len(events) > INLINE_EVENTS_MAX:
-        return await asyncio.to_thread(lambda: _packed(_encoded(events), expects, salt))
+        return await asyncio.to_thread(prepare_here, events, expects, salt)
     encoded = _encoded(events)
     if _bytes(encoded) > INLINE_BYTES_MAX:
         return await asyncio.to_thread(_packed, encoded, expects, salt)
     return _packed(encoded, expects, salt)
+
+
+def prepare_here(events: Sequence[NewEvent], expects: Mapping[str, int], salt: bytes) -> Batch:
+    """Check and encode an append in this thread. Raises as `prepare` does."""
+    return _packed(_encoded(events), expects, salt)
+
+
+def is_for_writer(events: Sequence[NewEvent]) -> bool:
+    """Tell whether the thread that writes may prepare an append that nothing else waits for.
+
+    To hand a thousand events from one thread to another costs a twelfth of what they take in all.
+    What is encoded already may be large, and is compressed elsewhere.
+    """
+    return INLINE_EVENTS_MAX < len(events) <= WRITER_EVENTS_MAX and all(
+        event.encoded is None for event in events
+    )
 
 
 def _encoded(events: Sequence[NewEvent]) -> list[Prepared]:

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
@@ -30,7 +31,7 @@ from daemon.ports.store import (
 from daemon.store.checkpoints import Checkpoint
 from daemon.store.follow import Followers
 from daemon.store.lock import FolderLock
-from daemon.store.prepare import Batch, prepare
+from daemon.store.prepare import Batch, is_for_writer, prepare, prepare_here
 from daemon.store.reader import SqliteReader
 from daemon.store.schema import LogMeta
 from daemon.store.writer import LogWriter
@@ -53,7 +54,15 @@ log = structlog.get_logger(__name__)
 
 
 class _Append(NamedTuple):
-    batch: Batch
+    """An append on its way.
+
+    batch  returns it, or makes it first
+    bytes  0 where that is not known before
+    """
+
+    batch: Callable[[], Batch]
+    events: int
+    bytes: int
     done: asyncio.Future[Appended]
 
 
@@ -129,12 +138,17 @@ class SqliteStore:
     async def append(
         self, events: Sequence[NewEvent], *, expects: Mapping[str, int] = NOTHING_EXPECTED
     ) -> Appended:
-        batch = await prepare(events, expects, self.meta.salt)
-        self._check_room(batch)
+        if not self._waiting and is_for_writer(events):
+            self._check_open()
+            make, size = partial(prepare_here, events, dict(expects), self.meta.salt), 0
+        else:
+            batch = await prepare(events, expects, self.meta.salt)
+            self._check_room(batch)
+            make, size = partial(_itself, batch), batch.bytes
         began_s = self._loop.time()
-        order = _Append(batch, self._loop.create_future())
+        order = _Append(make, len(events), size, self._loop.create_future())
         self._waiting[order.done] = order
-        self._waiting_bytes += batch.bytes
+        self._waiting_bytes += size
         self._orders.put(order)
         appended = await order.done
         if not appended.repeated:
@@ -220,11 +234,11 @@ class SqliteStore:
             )
 
     def _settle(
-        self, group: list[_Append], outcomes: list[Appended | SyncError], head: int
+        self, group: list[_Append], outcomes: list[Appended | Exception], head: int
     ) -> None:
         for order, outcome in zip(group, outcomes, strict=True):
             del self._waiting[order.done]
-            self._waiting_bytes -= order.batch.bytes
+            self._waiting_bytes -= order.bytes
             _resolve(order.done, outcome)
         self._followers.moved(head)
 
@@ -256,8 +270,7 @@ class SqliteStore:
         """Write what waits; return how long to wait for more, None: until it comes."""
         group, order = self._take(wait_s)
         if group:
-            outcomes = self._writer.write([one.batch for one in group])
-            self._tell(self._settle, group, outcomes, self._writer.head.position)
+            self._tell(self._settle, group, self._written(group), self._writer.head.position)
         match order:
             case _Sign(done):
                 self._tell(_resolve, done, self._signed())
@@ -272,6 +285,11 @@ class SqliteStore:
         # Woken from a long quiet only to sign what is not signed yet.
         return QUIET_S if self._writer.unsigned else None
 
+    def _written(self, group: list[_Append]) -> list[Appended | Exception]:
+        made = [_made(one) for one in group]
+        written = iter(self._writer.write([one for one in made if isinstance(one, Batch)]))
+        return [next(written) if isinstance(one, Batch) else one for one in made]
+
     def _take(self, wait_s: float | None) -> tuple[list[_Append], _Sign | _Stop | None]:
         group: list[_Append] = []
         events = size = 0
@@ -281,8 +299,8 @@ class SqliteStore:
             return group, None
         while isinstance(order, _Append):
             group.append(order)
-            events += len(order.batch.events)
-            size += order.batch.bytes
+            events += order.events
+            size += order.bytes
             if events >= GROUP_EVENTS_MAX or size >= GROUP_BYTES_MAX:
                 return group, None
             try:
@@ -326,10 +344,22 @@ class SqliteStore:
             return question(self._asked)
 
 
+def _itself(batch: Batch) -> Batch:
+    return batch
+
+
+def _made(order: _Append) -> Batch | Exception:
+    # What is wrong with an append is for whoever sent it, and not the end of the thread.
+    try:
+        return order.batch()
+    except Exception as exc:
+        return exc
+
+
 def _resolve(done: asyncio.Future[Any], outcome: object) -> None:
     if done.done():  # cancelled by whoever asked
         return
-    if isinstance(outcome, SyncError):
+    if isinstance(outcome, Exception):
         done.set_exception(outcome)
     else:
         done.set_result(outcome)

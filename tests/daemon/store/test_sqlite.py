@@ -10,10 +10,19 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from daemon.ports.store import DiskFull, EventRefused, QueueFull, StoreFailed, WrongVersion
+from daemon.ports.store import (
+    Appended,
+    DiskFull,
+    EventRefused,
+    QueueFull,
+    StoreFailed,
+    WrongVersion,
+)
 from daemon.store import prepare, rows, sqlite, writer
 from daemon.store.checkpoints import BadCheckpoint, BadKey, read_note, read_public_key
 from daemon.store.driver import has_wal_reset_bug, sqlite3
@@ -584,6 +593,29 @@ async def test_a_disk_that_fills_in_the_middle_of_a_large_append_refuses_all_of_
     assert "COMMIT" not in statements
     conn.execute("PRAGMA max_page_count = 1000000")
     assert (await store.append(large)).positions == tuple(range(2, 1_002))
+    await store.close()
+    assert verify(store.path).ok
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), [({"actor": "\0"}, EventRefused), ({"fact": None}, AssertionError)]
+)
+async def test_what_the_writer_cannot_prepare_is_its_senders_alone(
+    tmp_path: Path, clock: FakeClock, wrong: dict[str, Any], error: type[Exception]
+) -> None:
+    """It prepares what comes alone; what comes behind is written in the same turn."""
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    large = [noted(clock, f"{n}") for n in range(prepare.WRITER_EVENTS_MAX)]
+    bad = [*large[:-1], msgspec.structs.replace(large[-1], **wrong)]
+
+    refused, appended = await asyncio.gather(
+        store.append(bad), store.append([noted(clock, "small")]), return_exceptions=True
+    )
+
+    assert isinstance(refused, error)
+    assert isinstance(appended, Appended)
+    assert await store.head() == 1
+    await store.append(large)
     await store.close()
     assert verify(store.path).ok
 
