@@ -20,10 +20,15 @@ APPEND_BYTES_MAX: Final = 256 * 2**20
 # Past these an append is prepared in a thread: the loop answers webhooks meanwhile.
 INLINE_EVENTS_MAX: Final = 64
 INLINE_BYTES_MAX: Final = 64 * 1024
-# So many the thread that writes them may prepare as well, which takes less than to write them.
+# So much the thread that writes it may prepare as well, which takes less than to write it.
 WRITER_EVENTS_MAX: Final = 1_000
+WRITER_BYTES_MAX: Final = 2**20
 
 _TIME_MIN, _TIME_MAX = -(2**62), 2**62
+
+
+class TooLarge(Exception):
+    """An append is more than the thread that writes may prepare, since deliveries wait for it."""
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
@@ -52,16 +57,25 @@ async def prepare(events: Sequence[NewEvent], expects: Mapping[str, int], salt: 
     """
     expects = dict(expects)
     if len(events) > INLINE_EVENTS_MAX:
-        return await asyncio.to_thread(prepare_here, events, expects, salt)
+        return await asyncio.to_thread(lambda: _packed(_encoded(events), expects, salt))
     encoded = _encoded(events)
     if _bytes(encoded) > INLINE_BYTES_MAX:
         return await asyncio.to_thread(_packed, encoded, expects, salt)
     return _packed(encoded, expects, salt)
 
 
-def prepare_here(events: Sequence[NewEvent], expects: Mapping[str, int], salt: bytes) -> Batch:
-    """Check and encode an append in this thread. Raises as `prepare` does."""
-    return _packed(_encoded(events), expects, salt)
+def prepare_small(events: Sequence[NewEvent], expects: Mapping[str, int], salt: bytes) -> Batch:
+    """Check and encode an append in this thread. Raises TooLarge, and as `prepare` does."""
+    _check_all(events)
+    spelled: list[Prepared] = []
+    size = 0
+    for first in range(0, len(events), INLINE_EVENTS_MAX):
+        some = [_spelled(event) for event in events[first : first + INLINE_EVENTS_MAX]]
+        size += _bytes(some)
+        if size > WRITER_BYTES_MAX:
+            raise TooLarge
+        spelled += some
+    return _packed(spelled, expects, salt)
 
 
 def is_for_writer(events: Sequence[NewEvent]) -> bool:
@@ -76,6 +90,11 @@ def is_for_writer(events: Sequence[NewEvent]) -> bool:
 
 
 def _encoded(events: Sequence[NewEvent]) -> list[Prepared]:
+    _check_all(events)
+    return [_spelled(event) for event in events]
+
+
+def _check_all(events: Sequence[NewEvent]) -> None:
     if not events:
         raise EventRefused("an append needs at least one event")
     if len(events) > EVENTS_PER_APPEND_MAX:
@@ -85,7 +104,6 @@ def _encoded(events: Sequence[NewEvent]) -> list[Prepared]:
     if len({event.id for event in events}) < len(events):
         raise EventRefused("two events of one append have the same id")
     _check(events)
-    return [_spelled(event) for event in events]
 
 
 def _spelled(event: NewEvent) -> Prepared:

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -31,7 +32,7 @@ from daemon.ports.store import (
 from daemon.store.checkpoints import Checkpoint
 from daemon.store.follow import Followers
 from daemon.store.lock import FolderLock
-from daemon.store.prepare import Batch, is_for_writer, prepare, prepare_here
+from daemon.store.prepare import Batch, TooLarge, is_for_writer, prepare, prepare_small
 from daemon.store.reader import SqliteReader
 from daemon.store.schema import LogMeta
 from daemon.store.writer import LogWriter
@@ -140,11 +141,16 @@ class SqliteStore:
     ) -> Appended:
         if not self._waiting and is_for_writer(events):
             self._check_open()
-            make, size = partial(prepare_here, events, dict(expects), self.meta.salt), 0
-        else:
-            batch = await prepare(events, expects, self.meta.salt)
-            self._check_room(batch)
-            make, size = partial(_itself, batch), batch.bytes
+            make = partial(prepare_small, events, dict(expects), self.meta.salt)
+            with suppress(TooLarge):
+                return await self._send(make, events, 0)
+        batch = await prepare(events, expects, self.meta.salt)
+        self._check_room(batch)
+        return await self._send(partial(_itself, batch), events, batch.bytes)
+
+    async def _send(
+        self, make: Callable[[], Batch], events: Sequence[NewEvent], size: int
+    ) -> Appended:
         began_s = self._loop.time()
         order = _Append(make, len(events), size, self._loop.create_future())
         self._waiting[order.done] = order

@@ -27,6 +27,7 @@ from daemon.store import prepare, rows, sqlite, writer
 from daemon.store.checkpoints import BadCheckpoint, BadKey, read_note, read_public_key
 from daemon.store.driver import has_wal_reset_bug, sqlite3
 from daemon.store.lock import DataFolderLocked, FolderLock
+from daemon.store.packing import Packed
 from daemon.store.reader import SqliteReader
 from daemon.store.schema import LogTooNew, NotALog
 from daemon.store.sqlite import SqliteStore
@@ -616,6 +617,34 @@ async def test_what_the_writer_cannot_prepare_is_its_senders_alone(
     assert isinstance(appended, Appended)
     assert await store.head() == 1
     await store.append(large)
+    await store.close()
+    assert verify(store.path).ok
+
+
+async def test_what_is_large_is_not_prepared_by_the_writer(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deliveries wait for that thread; what there is to compress is compressed elsewhere."""
+    threads: list[str] = []
+
+    def packing(spelled: bytes) -> Packed:
+        threads.append(threading.current_thread().name)
+        return pack(spelled)
+
+    pack = prepare.pack
+    monkeypatch.setattr(prepare, "pack", packing)
+    store = await SqliteStore.open(tmp_path / "log.db", clock)
+    small = [noted(clock, value="x" * 2_000) for _ in range(100)]
+    large = [noted(clock, value="x" * 20_000) for _ in range(100)]
+
+    await store.append(small)
+    assert set(threads) == {"log-writer"}
+    threads.clear()
+    await store.append(large)
+
+    assert threads
+    assert "log-writer" not in threads
+    assert await store.head() == len(small) + len(large)
     await store.close()
     assert verify(store.path).ok
 
