@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from daemon.store.driver import sqlite3
 
 WAL_BYTES_MAX = 2**20
 ROUNDS = 30
+LOOK_S = 0.2
 BATCH = [("INSERT INTO pages VALUES (?)", [(b"x" * 4_000,)] * 100)]
 BATCH_BYTES = 450_000  # in the WAL
 
@@ -58,6 +60,37 @@ def test_the_wal_stays_small(path: Path, work: Work) -> None:
 
     with closing(sqlite3.connect(path)) as conn:
         assert conn.execute("SELECT count(*) FROM pages").fetchone() == (2 * ROUNDS * 100,)
+
+
+def test_whoever_finds_it_large_writes_alone(path: Path) -> None:
+    """The moment in which all of it is copied is over as soon as another one writes."""
+    begun = threading.Event()
+
+    def begin() -> None:
+        with closing(open_file(path)) as conn, closing(wal.Wal(conn, path)) as other, other.turn():
+            begun.set()
+
+    with closing(open_file(path)) as conn, closing(wal.Wal(conn, path)) as one:
+        with one.turn(), _running(begin):
+            assert begun.wait(timeout=60), "while it is small, nobody waits"
+        while path.with_name("projections.db-wal").stat().st_size < WAL_BYTES_MAX:
+            conn.executemany(*BATCH[0])
+        begun.clear()
+
+        with ExitStack() as after:
+            with one.turn():
+                after.enter_context(_running(begin))
+                assert not begun.wait(LOOK_S)
+            assert begun.wait(timeout=60)
+
+
+@contextmanager
+def _running(work: Callable[[], None]) -> Iterator[None]:
+    """Run something in a thread, and wait for its end."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join()
 
 
 def test_whoever_reads_in_it_is_not_waited_for(path: Path, work: Work) -> None:
