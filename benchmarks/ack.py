@@ -56,10 +56,11 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with _serving("ours", folder) as ours, _serving("bare", folder) as bare:
+            ports = [await side.port() for side in (ours, bare)]
             for pair in range(PAIRS):
                 taken = [0.0, 0.0]
                 for nth, side in [(0, ours), (1, bare)][:: 1 if pair % 2 else -1]:
-                    taken[nth], waits = await _send_all(side.port, count, pair * count)
+                    taken[nth], waits = await _send_all(ports[nth], count, pair * count)
                     await side.catch_up()
                     if side is ours:
                         p99s.append(_p99_ms(waits))
@@ -77,7 +78,7 @@ async def _loaded(count: int, *, quick: bool) -> float:
         load.prepare(Path(folder), quick=quick)
         count = max(count, LOADED_MIN)
         async with _serving("loaded", Path(folder)) as loaded:
-            _, waits = await _send_all(loaded.port, count, 0)
+            _, waits = await _send_all(await loaded.port(), count, 0)
         assert await _found(Path(folder)) == count, "a 204 is not in the log"
     return _p99_ms(waits)
 
@@ -91,11 +92,14 @@ async def _send_all(port: int, count: int, first: int) -> tuple[float, list[floa
     requests = iter([_request(number) for number in range(first, first + count)])
     waits: list[float] = []
     loop = asyncio.get_running_loop()
-    started = time.perf_counter()
     senders = [_Sender(requests, waits, loop.create_future()) for _ in range(CONNECTIONS)]
     async with asyncio.TaskGroup() as group:
         for sender in senders:
-            group.create_task(sender.send("127.0.0.1", port))
+            group.create_task(sender.connect("127.0.0.1", port))
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for sender in senders:
+            group.create_task(sender.send())
     return time.perf_counter() - started, waits
 
 
@@ -112,17 +116,20 @@ class _Sender(asyncio.Protocol):
         self._requests, self._waits, self._ended = requests, waits, ended
         self._answer = b""
 
-    async def send(self, host: str, port: int) -> None:
+    async def connect(self, host: str, port: int) -> None:
+        """Open the connection."""
+        await asyncio.get_running_loop().create_connection(lambda: self, host, port)
+
+    async def send(self) -> None:
         """Send until there are no more. Raises what kept it from that."""
-        transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, host, port)
+        self._send_next()
         try:
             await self._ended
         finally:
-            transport.close()
+            self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._write = cast("asyncio.WriteTransport", transport).write
-        self._send_next()
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
@@ -144,7 +151,7 @@ class _Sender(asyncio.Protocol):
             self._end(None)
             return
         self._began_s = time.perf_counter()
-        self._write(request)
+        self._transport.write(request)
 
     def _end(self, exc: Exception | None) -> None:
         if self._ended.done():
@@ -194,13 +201,21 @@ class _Served(NamedTuple):
     """A side as a process of its own."""
 
     process: asyncio.subprocess.Process
-    port: int
+
+    async def port(self) -> int:
+        """Wait until it serves, and return where. To be asked once."""
+        return int(await self._said())
 
     async def catch_up(self) -> None:
         """Wait until nothing that was sent is left to be done."""
         self.process.send_signal(signal.SIGUSR1)
+        await self._said()
+
+    async def _said(self) -> bytes:
         assert self.process.stdout is not None
-        assert await self.process.stdout.readline(), "it ended"
+        line = await self.process.stdout.readline()
+        assert line, "it ended"
+        return line
 
 
 @asynccontextmanager
@@ -214,9 +229,8 @@ async def _serving(side: str, folder: Path) -> AsyncIterator[_Served]:
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
         )
-    assert process.stdout is not None
     try:
-        yield _Served(process, int(await process.stdout.readline()))
+        yield _Served(process)
     finally:
         process.terminate()
         code = await process.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from projections.tables import MemoryTables
 
 JOBS = 20
 EVENTS_PER_APPEND = 500
+TURNS = 3
 
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
@@ -56,12 +58,19 @@ def _measured(
 ) -> dict[str, Figure]:
     changes = count * CHANGES_AN_EVENT
     found = {
-        "fold": compared(lambda: _timed(_fold, reader), lambda: _timed(_scan, reader), changes)
+        "fold": compared(
+            lambda: _timed(_fold, reader), lambda: _timed(_scan, reader), changes, turns=TURNS
+        )
     }
     if installed is not None:
         with peer.replaying(installed, folder, JOBS, count) as replay:
-            found["fold_peer"] = compared(lambda: _timed(_fold, reader), replay, changes)
+            found["fold_peer"] = compared(lambda: _replayed(reader), replay, changes)
     return found
+
+
+def _replayed(reader: LogReader) -> float:
+    """Return the mean of some replays: together they do not take as long as one of the peer."""
+    return statistics.fmean(_timed(_fold, reader) for _ in range(TURNS))
 
 
 def _timed(work: Callable[[LogReader], object], reader: LogReader) -> float:

@@ -36,12 +36,12 @@ LABELS = tuple(LabelSpec(id=number, name=name) for number, name in enumerate(CLA
 def prepare(folder: Path, *, quick: bool) -> None:
     """Write a manifest of 1 GB, and two bodies of a job of 100,000 shapes.
 
-    quick  20 MB and 10,000 shapes
+    quick  10 MB and 5,000 shapes
     """
     dice = random.Random(7)
     manifest = folder / "manifest"
     manifest.mkdir()
-    size_max = 2 * 10**7 if quick else 10**9
+    size_max = 10**7 if quick else 10**9
     with (manifest / "samples.json").open("wb") as file:
         for number, sample in enumerate(_samples(dice)):
             file.write((b", " if number else b'{"samples": [') + sample)
@@ -51,7 +51,7 @@ def prepare(folder: Path, *, quick: bool) -> None:
     fields = [{"name": "filepath"}, {"name": "ground_truth"}]
     document = {"name": "busy", "media_type": "image", "sample_fields": fields}
     (manifest / "metadata.json").write_bytes(orjson.dumps(document))
-    shapes = [_shape(dice, number) for number in range(1, (10_000 if quick else 100_000) + 1)]
+    shapes = [_shape(dice, number) for number in range(1, (5_000 if quick else 100_000) + 1)]
     for name in ("before", "after"):
         body = {"version": 0, "tags": [], "shapes": shapes, "tracks": []}
         (folder / f"{name}.json").write_bytes(orjson.dumps(body))
