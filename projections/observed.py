@@ -47,7 +47,9 @@ _key = attrgetter("kind", "id")
 
 def schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
     row = job_at(tables, at)
-    _edit(tables, at, row, [_outline(change) for change in fact.carried], touch=False)
+    carried = [_outline(change) for change in fact.carried]
+    assert len(set(map(_key, carried))) == len(carried), f"{at.position} carries one twice"
+    _edit(tables, at, row, carried, touch=False)
     removed = [Named(kind_of(one), one.id) for one in fact.removed]
     removed_id = _remove(tables, at, row, removed, by_schema=True)
     update_job(
@@ -66,23 +68,23 @@ def _outline(change: Change) -> ChangeOutline:
 
 
 def observed(tables: Tables, at: Recorded, fact: ObservedOutline) -> None:
-    row = job_at(tables, at)
+    server, job = job_of(at.stream)
+    jobs = tables.rows(JOBS, server)
+    row = jobs[job]
+    assert row is not None, f"{at.stream} has no JobDiscovered"
     removed_id = _remove(tables, at, row, fact.removed)
     _edit(tables, at, row, fact.changed)
     _add(tables, at, row, fact.added, removed_id)
     nameless_us = _note_author(tables, at, row, fact)
     count = row.annotations + len(fact.added) - len(fact.removed)
-    tables.put(
-        JOBS,
-        _replace(
-            row,
-            observed_date=fact.updated_date,
-            observed=at.position,
-            observed_us=at.recorded_at,
-            annotations=count,
-            removed_id=removed_id,
-            nameless_us=max(row.nameless_us, nameless_us),
-        ),
+    jobs[job] = _replace(
+        row,
+        observed_date=fact.updated_date,
+        observed=at.position,
+        observed_us=at.recorded_at,
+        annotations=count,
+        removed_id=removed_id,
+        nameless_us=max(row.nameless_us, nameless_us),
     )
 
 
@@ -90,14 +92,15 @@ def _note_author(tables: Tables, at: Recorded, row: JobRow, fact: ObservedOutlin
     """Write down who it was; return where the observation ends if nobody knows, else 0."""
     since_us, until_us = date_us(fact.since or ""), date_us(fact.updated_date)
     server, job, position, evidence = row.server, row.job, at.position, at.evidence
-    author = AuthorRow(server, job, position, since_us, until_us, at.actor, evidence)
-    tables.put(AUTHORS, author)
+    authors = tables.rows(AUTHORS, server, job)
+    authors[position] = AuthorRow(server, job, position, since_us, until_us, at.actor, evidence)
     source = source_of(tables, server, row.project)
     if until_us > source.changed_us:
         tables.put(SOURCES, _replace(source, changed_us=until_us))
     if evidence != "unknown" or since_us == 0:
         return 0
-    tables.put(NAMELESS, NamelessRow(server, job, until_us, position, since_us))
+    nameless = tables.rows(NAMELESS, server, job, until_us)
+    nameless[position] = NamelessRow(server, job, until_us, position, since_us)
     return until_us
 
 
@@ -111,13 +114,14 @@ def _add(
     kind: Kind | None = None
     for annotation in added:
         one = named(annotation)
+        id = one.id
         if one.kind != kind:
             kind = one.kind
             rows = tables.rows(ANNOTATIONS, server, number, kind)
-        rows[one.id] = AnnotationRow(server, number, kind, one.id, annotation.copy(), position)
+        rows[id] = AnnotationRow(server, number, kind, id, annotation.copy(), position)
         # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
-        if one.id <= removed_id:
-            tables.delete(REMOVED, server, number, kind, one.id)
+        if id <= removed_id:
+            tables.delete(REMOVED, server, number, kind, id)
 
 
 def _edit(
@@ -129,15 +133,15 @@ def _edit(
     touch: bool = True,
 ) -> None:
     server, number, position = job.server, job.job, at.position
-    assert len(set(map(_key, changes))) == len(changes), f"{position} changes an annotation twice"
     kind: Kind | None = None
     for change in changes:
         if change.kind != kind:
             kind = change.kind
             rows = tables.rows(ANNOTATIONS, server, number, kind)
-        row = rows[change.id]
-        assert row is not None, f"{at.stream} has no {kind} {change.id}"
-        old, new = change.old, change.new
+        id, old, new = change.id, change.old, change.new
+        row = rows[id]
+        assert row is not None, f"{at.stream} has no {kind} {id}"
+        assert row.changed != position, f"{position} changes {kind} {id} twice"
         if touch and len(new) == 1 == len(old):
             # Most changes are a box that was moved and nothing else, so it takes no detour.
             (facet,) = new
@@ -145,11 +149,12 @@ def _edit(
                 earlier = row.earlier
                 if row.facet and row.facet != facet:
                     earlier = tuple([edit for edit in row.edits if edit[1] != facet])
-                rows[row.id] = AnnotationRow(
-                    server, number, row.kind, row.id, row.spelled, row.added,
+                rows[id] = AnnotationRow(
+                    server, number, kind, row.id, row.spelled, row.added,
                     position, facet, new[facet].copy(), earlier,
                 )  # fmt: skip
                 continue
+        assert old or new, f"{position} changes nothing of {kind} {id}"
         edits = edited(row.edits, change, position) if touch else carried(row.edits, change)
         last = edits[-1] if edits else NO_EDIT
         rows[row.id] = AnnotationRow(
@@ -174,13 +179,15 @@ def _remove(
             kind = one.kind
             rows = tables.rows(ANNOTATIONS, server, number, kind)
             gone = tables.rows(REMOVED, server, number, kind)
-        row = rows.take(one.id)
-        assert row is not None, f"{at.stream} has no {kind} {one.id}"
-        gone[row.id] = RemovedRow(
-            server, number, row.kind, row.id, row.spelled, row.added,
+        id = one.id
+        row = rows.take(id)
+        assert row is not None, f"{at.stream} has no {kind} {id}"
+        gone[id] = RemovedRow(
+            server, number, kind, id, row.spelled, row.added,
             row.changed, row.facet, row.value, row.earlier, position, by_schema,
         )  # fmt: skip
-        highest = max(highest, one.id)
+        if id > highest:
+            highest = id
     return highest
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from events.annotations import Annotation, Kind, Shape, Tag, Track
-from events.job import AnnotationsObserved
+from events.job import AnnotationsObserved, Change, JobSchemaChanged
 from events.registry import Fact
 from events.server import DeliveriesFilled
 from projections.facets import with_facets
@@ -103,6 +103,13 @@ def test_an_observation_that_does_not_fit_what_was_there_is_our_own_mistake(
     """To skip it would leave a state that no longer follows from the log."""
     with pytest.raises(AssertionError):
         story.tell(STREAM, observed(**facts))
+
+
+def test_a_schema_changes_an_annotation_once(story: Story) -> None:
+    """It cannot look two ways by the names of today."""
+    renamed = Change(kind="shape", id=1, frame=0, old={"class": "car"}, new={"class": "van"})
+    with pytest.raises(AssertionError):
+        story.tell(STREAM, JobSchemaChanged(labels=(), carried=(renamed, renamed)))
 
 
 def test_changed_facets_come_in_as_the_types_that_the_annotation_has() -> None:
