@@ -13,7 +13,6 @@ import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from types import ModuleType
 
 from benchmarks import ack, append, command, fold, growth, packing, rebuild, size, sync
 from benchmarks.pairs import Figure
@@ -41,10 +40,8 @@ def _measured(nth: int, quick: bool) -> dict[str, Figure]:
     collect_seldom()
     take_short_turns()
     bind_directly()
-    module: ModuleType = MEASURES[nth]
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        figures: dict[str, Figure] = runner.run(module.measure(quick=quick))
-        return figures
+        return runner.run(MEASURES[nth].measure(quick=quick))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -55,6 +55,7 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
     times, p99s = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        _configure(folder)
         async with _serving("ours", folder) as ours, _serving("bare", folder) as bare:
             ports = [await side.port() for side in (ours, bare)]
             for pair in range(PAIRS):
@@ -74,12 +75,14 @@ async def measure(*, quick: bool) -> dict[str, Figure]:
 
 
 async def _loaded(count: int, *, quick: bool) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        load.prepare(Path(folder), quick=quick)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _configure(folder)
+        load.prepare(folder, quick=quick)
         count = max(count, LOADED_MIN)
-        async with _serving("loaded", Path(folder)) as loaded:
+        async with _serving("loaded", folder) as loaded:
             _, waits = await _send_all(await loaded.port(), count, 0)
-        assert await _found(Path(folder)) == count, "a 204 is not in the log"
+        assert await _found(folder) == count, "a 204 is not in the log"
     return _p99_ms(waits)
 
 
@@ -201,26 +204,34 @@ class _Served(NamedTuple):
     """A side as a process of its own."""
 
     process: asyncio.subprocess.Process
+    log: Path
 
     async def port(self) -> int:
         """Wait until it serves, and return where. To be asked once."""
-        return int(await self._said())
+        return int(await self._line())
 
     async def catch_up(self) -> None:
         """Wait until nothing that was sent is left to be done."""
         self.process.send_signal(signal.SIGUSR1)
-        await self._said()
+        await self._line()
 
-    async def _said(self) -> bytes:
+    async def _line(self) -> bytes:
         assert self.process.stdout is not None
         line = await self.process.stdout.readline()
-        assert line, "it ended"
+        assert line, _end_of(self.log)
         return line
+
+
+def _end_of(log: Path) -> str:
+    return f"{log.name}: {log.read_text(errors='replace')[-2_000:]}"
+
+
+def _configure(folder: Path) -> None:
+    (folder / "labeltrail.toml").write_text(SETTINGS.format(secret=SECRET, folder=folder))
 
 
 @asynccontextmanager
 async def _serving(side: str, folder: Path) -> AsyncIterator[_Served]:
-    (folder / "labeltrail.toml").write_text(SETTINGS.format(secret=SECRET, folder=folder))
     said = folder / f"{side}.log"
     with said.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -230,11 +241,12 @@ async def _serving(side: str, folder: Path) -> AsyncIterator[_Served]:
             stderr=log,
         )
     try:
-        yield _Served(process)
+        yield _Served(process, said)
     finally:
-        process.terminate()
-        code = await process.wait()
-    assert code == 0, f"{side}: {said.read_text(errors='replace')[-2_000:]}"
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+    assert process.returncode == 0, _end_of(said)
 
 
 async def _serve(side: str, folder: Path) -> None:

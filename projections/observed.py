@@ -47,9 +47,9 @@ _key = attrgetter("kind", "id")
 
 def schema_changed(tables: Tables, at: Recorded, fact: JobSchemaChanged) -> None:
     row = job_at(tables, at)
-    carried = [_outline(change) for change in fact.carried]
-    assert len(set(map(_key, carried))) == len(carried), f"{at.position} carries one twice"
-    _edit(tables, at, row, carried, touch=False)
+    changes = [_outline(change) for change in fact.carried]
+    assert len(set(map(_key, changes))) == len(changes), f"{at.position} carries one twice"
+    _edit(tables, at, row, changes, touch=False)
     removed = [Named(kind_of(one), one.id) for one in fact.removed]
     removed_id = _remove(tables, at, row, removed, by_schema=True)
     update_job(
@@ -69,6 +69,7 @@ def _outline(change: Change) -> ChangeOutline:
 
 def observed(tables: Tables, at: Recorded, fact: ObservedOutline) -> None:
     server, job = job_of(at.stream)
+    # Also for one row: a key that is cut and joined for each look took a twentieth of folding.
     jobs = tables.rows(JOBS, server)
     row = jobs[job]
     assert row is not None, f"{at.stream} has no JobDiscovered"
@@ -114,10 +115,10 @@ def _add(
     kind: Kind | None = None
     for annotation in added:
         one = named(annotation)
-        id = one.id
         if one.kind != kind:
             kind = one.kind
             rows = tables.rows(ANNOTATIONS, server, number, kind)
+        id = one.id
         rows[id] = AnnotationRow(server, number, kind, id, annotation.copy(), position)
         # Ids grow: hardly ever does one come back that was gone, by an undo in the editor.
         if id <= removed_id:
@@ -157,8 +158,8 @@ def _edit(
         assert old or new, f"{position} changes nothing of {kind} {id}"
         edits = edited(row.edits, change, position) if touch else carried(row.edits, change)
         last = edits[-1] if edits else NO_EDIT
-        rows[row.id] = AnnotationRow(
-            server, number, row.kind, row.id, row.spelled, row.added, *last, edits[:-1]
+        rows[id] = AnnotationRow(
+            server, number, kind, row.id, row.spelled, row.added, *last, edits[:-1]
         )
 
 
@@ -186,8 +187,7 @@ def _remove(
             server, number, kind, id, row.spelled, row.added,
             row.changed, row.facet, row.value, row.earlier, position, by_schema,
         )  # fmt: skip
-        if id > highest:
-            highest = id
+        highest = max(highest, id)
     return highest
 
 

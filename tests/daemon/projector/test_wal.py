@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -16,7 +17,6 @@ from daemon.store.driver import sqlite3
 
 WAL_BYTES_MAX = 2**20
 ROUNDS = 30
-LOOK_S = 0.2
 BATCH = [("INSERT INTO pages VALUES (?)", [(b"x" * 4_000,)] * 100)]
 BATCH_BYTES = 450_000  # in the WAL
 
@@ -64,33 +64,28 @@ def test_the_wal_stays_small(path: Path, work: Work) -> None:
 
 def test_whoever_finds_it_large_writes_alone(path: Path) -> None:
     """The moment in which all of it is copied is over as soon as another one writes."""
-    begun = threading.Event()
-
-    def begin() -> None:
-        with closing(open_file(path)) as conn, closing(wal.Wal(conn, path)) as other, other.turn():
-            begun.set()
-
-    with closing(open_file(path)) as conn, closing(wal.Wal(conn, path)) as one:
-        with one.turn(), _running(begin):
-            assert begun.wait(timeout=60), "while it is small, nobody waits"
-        while path.with_name("projections.db-wal").stat().st_size < WAL_BYTES_MAX:
+    file = path.with_name("projections.db-wal")
+    with (
+        closing(open_file(path)) as conn,
+        closing(wal.Wal(conn, path)) as ours,
+        file.open("rb") as theirs,
+    ):
+        with ours.turn():
+            _begin(theirs)
+        while file.stat().st_size < WAL_BYTES_MAX:
             conn.executemany(*BATCH[0])
-        begun.clear()
 
-        with ExitStack() as after:
-            with one.turn():
-                after.enter_context(_running(begin))
-                assert not begun.wait(LOOK_S)
-            assert begun.wait(timeout=60)
+        with ours.turn(), pytest.raises(BlockingIOError):
+            _begin(theirs)
+
+        assert file.stat().st_size == 0
+        _begin(theirs)
 
 
-@contextmanager
-def _running(work: Callable[[], None]) -> Iterator[None]:
-    """Run something in a thread, and wait for its end."""
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    thread.join()
+def _begin(other: BinaryIO) -> None:
+    """Begin to write as another one, and end. Raises BlockingIOError where it must wait."""
+    fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_UN)
 
 
 def test_whoever_reads_in_it_is_not_waited_for(path: Path, work: Work) -> None:
