@@ -3,7 +3,7 @@
     python -m benchmarks [--quick]
 
 One line a figure on the way; one JSON object of all of them on the last line. `--quick` takes
-smaller samples and ends in under 45 s.
+smaller samples, and should end in under 45 s: docs/benchmarks.md tells where it does.
 """
 
 from __future__ import annotations

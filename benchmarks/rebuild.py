@@ -79,7 +79,7 @@ class _RecordingRows(Generic[Row]):
 
 
 async def measure(*, quick: bool) -> dict[str, Figure]:
-    """Return `rebuild`, quick or not of a log that takes seconds: nobody waits for less."""
+    """Return `rebuild`, also in a quick run of a log that takes seconds: nobody waits for less."""
     count = 5_000 if quick else 10_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

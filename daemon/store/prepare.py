@@ -69,12 +69,11 @@ def prepare_small(events: Sequence[NewEvent], expects: Mapping[str, int], salt: 
     _check_all(events)
     spelled: list[Prepared] = []
     size = 0
-    for first in range(0, len(events), INLINE_EVENTS_MAX):
-        some = [_spelled(event) for event in events[first : first + INLINE_EVENTS_MAX]]
-        size += _bytes(some)
+    for event in events:
+        spelled.append(one := _spelled(event))
+        size += len(one.payload)
         if size > WRITER_BYTES_MAX:
             raise TooLarge
-        spelled += some
     return _packed(spelled, expects, salt)
 
 

@@ -33,6 +33,8 @@ from daemon.store.schema import LogTooNew, NotALog
 from daemon.store.sqlite import SqliteStore
 from daemon.store.verify import verify
 from daemon.store.writer import LogDamaged
+from events import registry
+from events.registry import Encoded, Fact
 from tests.contract.noted import FakeClock, noted
 
 Stranger = Callable[[str], str]
@@ -626,13 +628,19 @@ async def test_what_is_large_is_not_prepared_by_the_writer(
 ) -> None:
     """Deliveries wait for that thread; what there is to compress is compressed elsewhere."""
     threads: list[str] = []
+    encoded: list[str] = []
 
     def packing(spelled: bytes) -> Packed:
         threads.append(threading.current_thread().name)
         return pack(spelled)
 
-    pack = prepare.pack
+    def encoding(fact: Fact) -> Encoded:
+        encoded.append(threading.current_thread().name)
+        return encode(fact)
+
+    pack, encode = prepare.pack, registry.encode
     monkeypatch.setattr(prepare, "pack", packing)
+    monkeypatch.setattr(registry, "encode", encoding)
     store = await SqliteStore.open(tmp_path / "log.db", clock)
     small = [noted(clock, value="x" * 2_000) for _ in range(100)]
     large = [noted(clock, value="x" * 20_000) for _ in range(100)]
@@ -640,8 +648,10 @@ async def test_what_is_large_is_not_prepared_by_the_writer(
     await store.append(small)
     assert set(threads) == {"log-writer"}
     threads.clear()
+    encoded.clear()
     await store.append(large)
 
+    assert encoded.count("log-writer") <= prepare.WRITER_BYTES_MAX // 20_000 + 1
     assert threads
     assert "log-writer" not in threads
     assert await store.head() == len(small) + len(large)
